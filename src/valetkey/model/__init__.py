@@ -1,0 +1,1 @@
+"""The nouns that travel between the rooms. Values only: a method may compute from its own fields."""

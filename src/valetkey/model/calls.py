@@ -1,0 +1,92 @@
+"""Presented, Call, Allowed, Connected, Lent, ToolResult: a call on its way down the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from valetkey.model.caller import Caller
+from valetkey.model.connections import Connection
+from valetkey.model.needs import Needs
+from valetkey.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """What a request brings to say who is calling.
+
+    Attributes:
+        scheme: the kind of credential, such as ``host`` for a host program that vouches for its thread.
+        value: the credential itself.
+    """
+
+    scheme: str
+    value: str | Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A tool call as it was asked for.
+
+    Attributes:
+        profile: which of several accounts; None when none was named.
+        entrance: the way in, such as ``pocket``.
+        conversation: what remembers the connections that it was lent.
+        deadline: seconds that the tool may run.
+    """
+
+    tool: str
+    needs: Needs
+    arguments: Mapping[str, object] = field(default_factory=dict, repr=False)
+    profile: str | None = None
+    entrance: str = ""
+    conversation: str = ""
+    deadline: float = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """A call that policy allowed. Only ``policy/decide.py`` makes one."""
+
+    caller: Caller
+    call: Call
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """An allowed call with the connections that meet its needs."""
+
+    allowed: Allowed
+    connections: tuple[Connection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lent:
+    """A connected call with the credentials for this one call.
+
+    Attributes:
+        variables: what the tool reads, by name.
+        context: what the tool may know of its caller: ``thread_id`` and ``profile``.
+        secrets: everything that was lent to this conversation, for the scrubber.
+        origins: where the credentials may be sent.
+    """
+
+    connected: Connected
+    variables: Mapping[str, Secret] = field(default_factory=dict)
+    context: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """What came back, scrubbed.
+
+    Attributes:
+        value: the tool's own value, or the text of its failure.
+        failed: whether the tool's own code raised or ran out of time.
+    """
+
+    value: object
+    failed: bool = False

@@ -1,0 +1,127 @@
+"""Clock, Entropy, Fetcher, KeySource, Home (the loop that owns sockets)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time, handed in."""
+
+    def now(self) -> float:
+        """Wall time in seconds since the epoch; for what is stored or compared with a claim."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; for ages and deadlines within this process."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness, handed in."""
+
+    def token(self, size: int = 32) -> str:
+        """``size`` random bytes, base64url without padding."""
+        ...
+
+    def bytes(self, size: int) -> bytes:
+        """``size`` random bytes."""
+        ...
+
+
+class Trust(Enum):
+    """Who named a URL; decides which addresses it may lead to."""
+
+    CATALOGUE = "catalogue"
+    """A provider's entry that we ship, or what a provider or caller said: https to public addresses only."""
+
+    OPERATOR = "operator"
+    """Settings or code of the host program: loopback too, plain http there; private hosts when allowed by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request. Headers may hold a credential: they do not print."""
+
+    method: str
+    url: str
+    trust: Trust
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    deadline: float = 10.0
+    cap: int = 1_048_576
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One HTTP response, read whole. Header names are lower case; ``set-cookie`` and the body do not print."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The first header of that (lower-case) name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Fetcher(Protocol):
+    """The one way out."""
+
+    async def fetch(self, request: Request) -> Response:
+        """Send a request within its deadline and cap; redirects are answers, not followed.
+
+        Raises:
+            BlockedAddress: the URL or the address it resolves to may not be called.
+            ExchangeFailed: no whole answer in time; ``sent`` tells whether the request may have arrived.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One root key: 32 random bytes and its public name."""
+
+    id: str
+    material: bytes = field(repr=False)
+    created_at: float = 0.0
+
+
+class KeySource(Protocol):
+    """Where root keys come from, newest first."""
+
+    def keys(self) -> tuple[Key, ...]:
+        """All keys; the first writes. A source that may make one does so at the first call.
+
+        Raises:
+            KeyUnavailable: the source cannot be read, or its key cannot be used.
+        """
+        ...
+
+
+class Home(Protocol):
+    """The loop that owns sockets and pools: the server's own, or one daemon thread in a script."""
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run on the home loop and wait there or from any other loop; cancelling the wait does not cancel the work."""
+        ...
+
+    def block(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run on the home loop and block this thread until it is done.
+
+        Raises:
+            RuntimeError: called on the home loop itself, where it would wait for itself.
+        """
+        ...
+
+
+Background = Callable[[], Awaitable[None]]
