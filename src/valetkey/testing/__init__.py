@@ -1,0 +1,1 @@
+"""What our users may import in their tests."""

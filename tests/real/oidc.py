@@ -1,0 +1,180 @@
+"""oidc-provider, started as its own process, and a person who signs in there without a browser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from tests.real.visitor import Visitor, call
+
+SCRIPT = Path(__file__).resolve().parent / "provider.mjs"
+SCOPES = ("openid", "offline_access", "mail.read", "mail.send")
+START_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True)
+class OidcClient:
+    id: str
+    secret: str | None
+    method: str
+
+    def registration(self) -> dict[str, str]:
+        told = {"client_id": self.id, "token_endpoint_auth_method": self.method}
+        return told | ({"client_secret": self.secret} if self.secret else {})
+
+
+# With characters that Basic must form-encode (RFC 6749 §2.3.1).
+BASIC = OidcClient("basic-client", "basic secret +/:%", "client_secret_basic")
+POST = OidcClient("post-client", "post-secret-4f0d1c", "client_secret_post")
+PUBLIC = OidcClient("public-client", None, "none")
+
+
+class Oidc:
+    """A running oidc-provider: PKCE required, refresh tokens rotated, a family killed by any double refresh.
+
+    A refresh token is issued for the scopes ``openid offline_access`` with ``prompt=consent``.
+    """
+
+    basic, post, public = BASIC, POST, PUBLIC
+
+    def __init__(self, node: str, log: Path, *, redirect_uris: Sequence[str] = (), access_ttl: int = 3600) -> None:
+        config = {
+            "clients": [client.registration() for client in (BASIC, POST, PUBLIC)],
+            "redirectUris": list(redirect_uris),
+            "scopes": list(SCOPES),
+            "accessTtl": access_ttl,
+        }
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [node, str(SCRIPT), json.dumps(config)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=SCRIPT.parent,
+            )
+        self._log = log
+        try:
+            self.issuer = str(json.loads(self._first_line())["issuer"])
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def authorize_url(self) -> str:
+        return f"{self.issuer}/auth"
+
+    @property
+    def token_url(self) -> str:
+        return f"{self.issuer}/token"
+
+    @property
+    def revoke_url(self) -> str:
+        return f"{self.issuer}/token/revocation"
+
+    @property
+    def introspect_url(self) -> str:
+        return f"{self.issuer}/token/introspection"
+
+    @property
+    def whoami_url(self) -> str:
+        """A resource: who the bearer of a live access token is, or 401."""
+        return f"{self.issuer}/whoami"
+
+    @property
+    def exchanges(self) -> int:
+        """Codes that the token endpoint was given, good or not."""
+        return int(self._admin("state")["exchanges"])
+
+    @property
+    def refreshes(self) -> int:
+        """Refresh tokens that the token endpoint was given, good or not."""
+        return int(self._admin("state")["refreshes"])
+
+    @property
+    def revocations(self) -> int:
+        return int(self._admin("state")["revocations"])
+
+    @property
+    def errors(self) -> list[str]:
+        """What was refused or went wrong, in order."""
+        return list(self._admin("state")["errors"])
+
+    def allow(self, redirect_uri: str) -> None:
+        """Let all clients be sent back there too; compared character by character."""
+        self._admin("allow", redirectUri=redirect_uri)
+
+    def lifetime(self, seconds: int) -> None:
+        """Let access tokens issued from now on live so long."""
+        self._admin("lifetime", seconds=seconds)
+
+    def reset(self) -> None:
+        """Count from zero, with the lifetime of the start."""
+        self._admin("reset")
+
+    def family_alive(self, refresh_token: str) -> bool:
+        """Whether the grant that a refresh token stems from still stands."""
+        told = self._admin("family", token=refresh_token)
+        assert told["known"], "oidc-provider never issued that refresh token"
+        return bool(told["alive"])
+
+    def revoke(self, refresh_token: str) -> None:
+        """Withdraw the consent behind a refresh token, as its user may do at the provider."""
+        self._admin("revoke", token=refresh_token)
+
+    def consent(self, url: str, *, login: str = "someone", answer: str = "consent") -> str:
+        """Follow an authorization URL through login and consent; the callback URL, not yet visited.
+
+        ``answer="deny"`` says no at the consent page.
+        """
+        visitor = Visitor()
+        page = visitor.visit(url)
+        for _ in range(4):
+            if page.answer is None:
+                return page.url
+            assert page.answer.status == 200, page.answer.text
+            if "login" in page.form.fields:
+                page = visitor.submit(page, login=login, answer="login")
+            else:
+                page = visitor.submit(page, answer=answer)
+        raise AssertionError(f"still at {urlsplit(page.url).path} after login and consent")
+
+    def stop(self) -> None:
+        """End the process."""
+        process = self._process
+        if process.stdin:
+            process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+        if process.stdout:
+            process.stdout.close()
+
+    def _admin(self, command: str, **arguments: object) -> dict[str, Any]:
+        answer = call(f"{self.issuer}/admin/{command}", method="POST", body=json.dumps(arguments).encode())
+        assert answer.status == 200, answer.text
+        told: dict[str, Any] = json.loads(answer.body)
+        return told
+
+    def _first_line(self) -> bytes:
+        assert self._process.stdout is not None
+        line = _read_line(self._process.stdout)
+        if not line:
+            raise RuntimeError(f"oidc-provider did not start: {self._log.read_text(errors='replace').strip()}")
+        return line
+
+
+def _read_line(stream: IO[bytes]) -> bytes:
+    """One line, or nothing when it does not come in time."""
+    lines: list[bytes] = []
+    reader = threading.Thread(target=lambda: lines.append(stream.readline()), daemon=True)
+    reader.start()
+    reader.join(START_TIMEOUT)
+    return lines[0] if lines else b""
