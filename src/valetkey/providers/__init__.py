@@ -1,0 +1,1 @@
+"""One entry per provider; data, not code."""

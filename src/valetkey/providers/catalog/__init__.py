@@ -1,0 +1,1 @@
+"""The providers we ship (TOML), each with where its facts come from."""
