@@ -1,0 +1,1 @@
+"""The world: the only modules that open sockets, processes, databases or clocks."""

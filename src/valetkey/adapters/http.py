@@ -1,0 +1,359 @@
+"""The one HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+import socket
+import ssl
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from contextvars import ContextVar
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpcore2
+
+from valetkey.adapters.addresses import LOOPBACK_ADDRESSES, AddressRules, Target, is_loopback_name
+from valetkey.errors import BlockedAddress, ExchangeFailed, InvalidArguments, InvalidSetting
+from valetkey.ports.world import Home, Request, Response, Trust
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""A host name and a port to addresses; raises OSError where there are none."""
+
+Connector = Callable[[str, int], Awaitable[httpcore2.AsyncNetworkStream]]
+"""An address and a port to an open stream; raises OSError or httpcore2.ConnectError."""
+
+MOST_HEADERS = 200
+LARGEST_HEADERS = 65_536
+MOST_CONNECTIONS = 256
+IDLE_CONNECTIONS = 32
+IDLE_SECONDS = 4.0  # shorter than the 5 s after which common servers close
+ATTEMPT_SECONDS = 3.0  # for each address that has another one after it
+
+_METHOD = re.compile(r"(?!CONNECT$|TRACE$)[A-Z][A-Z-]{0,31}")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")  # RFC 9110 §5.1
+# RFC 9110 §5.5
+_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_HOP_BY_HOP = {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+_SET_HERE = _HOP_BY_HOP | {"accept-encoding", "content-length", "host"}
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+_exchanging: ContextVar[bool] = ContextVar("valetkey_exchanging", default=False)
+
+
+class HttpClient:
+    """Sends a request to an address that was checked, and reads its answer whole.
+
+    No redirects, cookies, proxies, environment or .netrc; HTTP/1.1. Connections are kept for the next request
+    to the same origin under the same trust. All sockets live on the home loop.
+
+    Args:
+        home: the loop that owns the sockets.
+        allowed_hosts: hosts that the operator opens, as `AddressRules` takes them.
+        ca_file: certificates in PEM to trust beside the system's.
+        resolve: how a name becomes addresses; by default as the system does.
+        connect: how an address becomes a stream; by default over TCP.
+
+    Raises:
+        InvalidSetting: an entry of ``allowed_hosts`` is no host.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        allowed_hosts: Iterable[str] = (),
+        ca_file: Path | None = None,
+        resolve: Resolver | None = None,
+        connect: Connector | None = None,
+    ) -> None:
+        self._home = home
+        self._rules = AddressRules(allowed_hosts)
+        self._ca_file = ca_file
+        self._resolve = resolve or _resolve
+        self._connect = connect or httpcore2.AnyIOBackend().connect_tcp
+        self._tls: ssl.SSLContext | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pools: dict[tuple[Trust, str], httpcore2.AsyncConnectionPool] = {}
+        for name in ("httpcore2.connection", "httpcore2.http11"):
+            logging.getLogger(name).addFilter(_not_ours)
+
+    async def fetch(self, request: Request) -> Response:
+        """Send a request within its deadline and cap; redirects are answers, not followed.
+
+        The deadline covers name resolution, connecting, TLS, sending and the whole answer; the cap counts the
+        body after decoding. Nothing is sent twice.
+
+        Raises:
+            InvalidArguments: the request could not be written down as one HTTP request; nothing was sent.
+            BlockedAddress: the URL or the address it resolves to may not be called; nothing was sent.
+            ExchangeFailed: no whole answer in time; ``sent`` is False only when surely nothing was sent.
+            InvalidSetting: ``ca_file`` cannot be read.
+        """
+        _check(request)
+        target = self._rules.judge_url(request.url, request.trust)
+        headers = _headers(request, target)
+        return await self._home.run(partial(self._exchange, request, target, headers))
+
+    async def close(self) -> None:
+        """Close all connections. A later request opens new ones."""
+        if self._pools:
+            await self._home.run(self._close)
+
+    async def _close(self) -> None:
+        pools = tuple(self._pools.values()) if self._loop is asyncio.get_running_loop() else ()
+        self._pools = {}
+        for pool in pools:
+            await pool.aclose()
+
+    async def _exchange(self, request: Request, target: Target, headers: list[tuple[bytes, bytes]]) -> Response:
+        sent = False
+
+        async def trace(event: str, _: dict[str, Any]) -> None:
+            nonlocal sent
+            sent = sent or event == "http11.send_request_headers.started"
+
+        outgoing = httpcore2.Request(
+            request.method,
+            httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path),
+            headers=headers,
+            content=request.body,
+            extensions={"trace": trace},
+        )
+        quiet = _exchanging.set(True)
+        try:
+            async with asyncio.timeout(request.deadline):
+                answer = await self._pool(request.trust, target.scheme).handle_async_request(outgoing)
+                try:
+                    return await _read(answer, request, target)
+                finally:
+                    await answer.aclose()
+        except TimeoutError:
+            what = f"gave no whole answer within {request.deadline:g} s"
+            raise _failed(target, what, sent=sent) from None
+        except (httpcore2.ProtocolError, httpcore2.NetworkError, OSError):
+            # Without its cause: the library quotes the header lines that it could not read.
+            raise _failed(target, "broke off, or its answer is not HTTP", sent=sent) from None
+        finally:
+            _exchanging.reset(quiet)
+
+    def _pool(self, trust: Trust, scheme: str) -> httpcore2.AsyncConnectionPool:
+        """The connections of this trust only: what an operator's URL opened must not serve anybody else's."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # another home, or a forked child: those sockets belong elsewhere
+            self._loop, self._pools = loop, {}
+        if (trust, scheme) not in self._pools:
+            self._pools[trust, scheme] = httpcore2.AsyncConnectionPool(
+                ssl_context=self._tls_context() if scheme == "https" else None,
+                max_connections=MOST_CONNECTIONS,
+                max_keepalive_connections=IDLE_CONNECTIONS,
+                keepalive_expiry=IDLE_SECONDS,
+                network_backend=_CheckedNetwork(self._rules, trust, scheme, self._resolve, self._connect),
+            )
+        return self._pools[trust, scheme]
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            # As ssl.create_default_context does, but for session keys written to where SSLKEYLOGFILE says.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.hostname_checks_common_name = False
+            context.load_default_certs()
+            if self._ca_file is not None:
+                try:
+                    context.load_verify_locations(cafile=self._ca_file)
+                except (OSError, ssl.SSLError):
+                    raise InvalidSetting(
+                        f"ca_file {self._ca_file} cannot be read as certificates. Give a readable PEM file."
+                    ) from None
+            self._tls = context
+        return self._tls
+
+
+class _CheckedNetwork(httpcore2.AsyncNetworkBackend):
+    """Resolves a name, judges every address, and connects to one that was judged."""
+
+    def __init__(self, rules: AddressRules, trust: Trust, scheme: str, resolve: Resolver, connect: Connector) -> None:
+        self._rules = rules
+        self._trust = trust
+        self._scheme = scheme
+        self._resolve = resolve
+        self._connect = connect
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # httpcore2's signature; the exchange has one deadline
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        if is_loopback_name(host):
+            found: Sequence[str] = LOOPBACK_ADDRESSES
+        else:
+            try:
+                found = await self._resolve(host, port)
+            except OSError:
+                found = ()
+        if not found:
+            raise ExchangeFailed(f"{host} has no address now. Check the name; try again later.", sent=False)
+        addresses = self._rules.judge_addresses(found, scheme=self._scheme, host=host, port=port, trust=self._trust)
+        for address in addresses:
+            try:
+                async with asyncio.timeout(None if address == addresses[-1] else ATTEMPT_SECONDS):
+                    return _Stream(await self._connect(address, port), host)
+            except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException):
+                continue
+        raise ExchangeFailed(f"{host} does not take connections on port {port}. Try again later.", sent=False)
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        raise BlockedAddress("Unix sockets may not be called. Use an https URL.")
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A connected stream, until TLS is on it."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream, host: str) -> None:
+        self._stream = stream
+        self._host = host
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException as error:
+            await self._stream.aclose()  # a handshake that is cancelled leaves it open
+            if not isinstance(error, httpcore2.NetworkError | OSError):
+                raise
+            reason = error.args[0] if error.args else None
+            why = (
+                reason.verify_message
+                if isinstance(reason, ssl.SSLCertVerificationError)
+                else "the handshake failed, and TLS 1.2 or newer is needed"
+            )
+            raise ExchangeFailed(
+                f"{self._host} could not be trusted: {why}. Correct the certificate there, or, for a private "
+                f"authority, name its certificate in ca_file.",
+                sent=False,
+            ) from None
+
+
+async def _read(answer: httpcore2.Response, request: Request, target: Target) -> Response:
+    if answer.status < 200:  # noqa: PLR2004  # RFC 9110 §15.2: only 101 gets here, and we never offer to switch
+        raise _failed(target, "switched protocols", sent=True)
+    size = sum(len(name) + len(value) for name, value in answer.headers)
+    if len(answer.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
+        raise _failed(target, "answered with too many or too large headers", sent=True)
+    headers = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in answer.headers]
+    codings = [value.strip().lower() for name, value in headers if name == "content-encoding"]
+    coded = codings not in ([], ["identity"])
+    if coded and codings not in (["gzip"], ["x-gzip"]):
+        raise _failed(target, "answered in a content coding that was not asked for", sent=True)
+    body = await _body(answer, cap=request.cap, coded=coded, target=target)
+    # What follows an answer would be taken for the next one, and httpcore2 has no public way to see it.
+    if answer.stream._stream._connection._h11_state.trailing_data[0]:  # type: ignore[union-attr]  # noqa: SLF001
+        await answer.extensions["network_stream"].aclose()
+    if coded:
+        headers = [(name, value) for name, value in headers if name not in {"content-encoding", "content-length"}]
+    return Response(status=answer.status, headers=tuple(headers), body=body)
+
+
+async def _body(answer: httpcore2.Response, *, cap: int, coded: bool, target: Target) -> bytes:
+    gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if coded else None
+    pieces: list[bytes] = []
+    room = cap
+    async with aclosing(answer.aiter_stream()) as chunks:
+        async for chunk in chunks:
+            try:
+                # At most one byte over the cap, however far the rest would unfold.
+                piece = gzip.decompress(chunk, room + 1) if gzip else chunk
+            except zlib.error:
+                raise _failed(target, "answered with gzip that cannot be read", sent=True) from None
+            room -= len(piece)
+            if room < 0:
+                raise _failed(target, f"answered with more than {cap} bytes", sent=True)
+            pieces.append(piece)
+    if gzip and pieces and (not gzip.eof or gzip.unused_data):
+        raise _failed(target, "answered with gzip that cannot be read", sent=True)
+    return b"".join(pieces)
+
+
+def _check(request: Request) -> None:
+    if not _METHOD.fullmatch(request.method):
+        raise InvalidArguments("The HTTP method is none that may be sent. Use GET, POST or another, in capitals.")
+    if _CONTROL.search(request.url):
+        raise InvalidArguments("The URL holds a space or a control character. Percent-encode it.")
+    if not (math.isfinite(request.deadline) and request.deadline > 0 and request.cap >= 0):
+        raise InvalidArguments("A request needs a deadline above 0 s and a cap of 0 bytes or more.")
+
+
+def _headers(request: Request, target: Target) -> list[tuple[bytes, bytes]]:
+    given: dict[str, tuple[bytes, bytes]] = {}
+    for name, value in request.headers.items():
+        key = name.lower()
+        if not _NAME.fullmatch(name):
+            raise InvalidArguments("A header's name is no HTTP token. Use letters, digits and hyphens.")
+        if key in _SET_HERE or key.startswith("proxy-"):
+            raise InvalidArguments(f"The header {name} is set by the HTTP client itself. Leave it out.")
+        if key in given:
+            raise InvalidArguments(f"The header {name} is given twice. Give it once.")
+        if not _VALUE.fullmatch(value):
+            raise InvalidArguments(
+                f"The value of the header {name} holds a line break, another control character, a character "
+                f"outside Latin-1, or a space at an end. Remove or encode it."
+            )
+        given[key] = (name.encode("ascii"), value.encode("latin-1"))
+    given.setdefault("user-agent", (b"User-Agent", _user_agent()))
+    given.setdefault("accept", (b"Accept", b"*/*"))
+    headers = [(b"Host", target.authority.encode("ascii")), (b"Accept-Encoding", b"gzip"), *given.values()]
+    if request.body or request.method in _WITH_BODY:
+        headers.append((b"Content-Length", b"%d" % len(request.body)))
+    return headers
+
+
+def _failed(target: Target, what: str, *, sent: bool) -> ExchangeFailed:
+    do = "look there before you repeat the request" if sent else "try again later"
+    return ExchangeFailed(f"{target.authority} {what}; {do}.", sent=sent)
+
+
+@cache
+def _user_agent() -> bytes:
+    return f"valetkey/{version('valetkey')}".encode("ascii")
+
+
+async def _resolve(host: str, port: int) -> Sequence[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+def _not_ours(_: logging.LogRecord) -> bool:
+    """Keep the library's debug lines on our exchanges out of the log: they print the headers of answers."""
+    return not _exchanging.get()

@@ -1,0 +1,294 @@
+"""Serve an ASGI app on sockets of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import errno
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from valetkey.errors import InvalidSetting, PortTaken
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_wire = logging.getLogger(f"{__name__}.wire")
+_wire.setLevel(logging.ERROR)  # junk on the port is nothing that a script's terminal should show
+
+_CONNECTIONS = 128
+_HEAD = 32_768  # bytes of a request's line and headers
+_KEEP_ALIVE = 5  # seconds that a connection may wait for its next request
+_WHOLE = 15.0  # seconds from a request's first byte to its last; pages answer 408 before that
+_GRACE = 0.8  # seconds for answers under way when we stop
+_ANY_FREE = 16  # tries to find a port that is free in both address families
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
+_BAD_REQUEST_HEADERS = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"connection", b"close"),
+]
+
+
+class Listener:
+    """One app on one port, on the loop that starts it.
+
+    Nothing is logged of a request: its URL may hold a code. The host program's own uvicorn, its loggers and
+    its signal handlers stay as they are.
+
+    Args:
+        app: an ASGI 3 app; no lifespan events are sent to it, and no WebSockets.
+        host: an address; ``localhost`` listens on 127.0.0.1, and on ::1 where there is IPv6, so that a browser finds
+            us whichever it tries first, and nobody else can take the other one.
+        port: 0 finds a free one.
+        tls: serve https with it.
+        setting: the setting that changes the port, for the error.
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str, port: int, tls: ssl.SSLContext | None = None, setting: str) -> None:
+        self._app = app
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._setting = setting
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port listened on; before :meth:`start` the one asked for."""
+        return self._port
+
+    async def start(self) -> None:
+        """Listen; connections are accepted when this returns.
+
+        Raises:
+            PortTaken: somebody else listens there.
+            InvalidSetting: the host or the port cannot be listened on.
+        """
+        if self._task is not None:
+            return
+        sockets = self._bind(await self._addresses())
+        self._port = sockets[0].getsockname()[1]
+        config = uvicorn.Config(
+            self._app,
+            interface="asgi3",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            workers=1,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=2,
+            h11_max_incomplete_event_size=_HEAD,
+        )
+        config.load()
+        config.ssl = self._tls
+        config.loaded_app = self._call  # bare: at the lowest log level uvicorn would log every message, codes included
+        self._server = _Server(config)
+        self._task = asyncio.create_task(
+            self._server.serve(sockets),
+            name=f"valetkey-listener-{self._port}",
+            context=contextvars.Context(),  # a request has nothing of the call that happened to start us
+        )
+        ready = asyncio.create_task(self._server.ready.wait())
+        try:
+            await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            if not self._server.ready.is_set():
+                await self._abandon(sockets)
+
+    async def stop(self) -> None:
+        """Stop listening; answers under way have 0.8 s to end."""
+        server, task, self._server, self._task = self._server, self._task, None, None
+        if server is None or task is None:
+            return
+        server.leave()
+        done, _ = await asyncio.wait({task}, timeout=_GRACE)
+        if not done:
+            server.cut()
+        await task
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if self._server is not None:
+                raise
+            # Cut by stop(); its client is gone, and uvicorn would log a traceback.
+
+    async def _abandon(self, sockets: list[socket.socket]) -> None:
+        task, self._server, self._task = self._task, None, None
+        for one in sockets:
+            one.close()
+        if task is not None:
+            task.cancel()
+            await task
+
+    async def _addresses(self) -> list[tuple[socket.AddressFamily, str]]:
+        if self._host == "localhost":
+            return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(self._host.strip("[]"))
+            return [(socket.AF_INET if address.version == 4 else socket.AF_INET6, str(address))]  # noqa: PLR2004
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise InvalidSetting(
+                f"The host {self._host!r} is not known on this machine: name one of its addresses, or localhost."
+            ) from error
+        return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+    def _bind(self, addresses: list[tuple[socket.AddressFamily, str]]) -> list[socket.socket]:
+        tries = _ANY_FREE if self._port == 0 else 1
+        while True:
+            tries -= 1
+            try:
+                return _listen_on_all(addresses, self._port)
+            except (OSError, OverflowError) as error:
+                if not tries or not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+                    raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError | OverflowError) -> PortTaken | InvalidSetting:
+        if isinstance(error, OverflowError):
+            return InvalidSetting(
+                f"{self._port} is no port: set {self._setting} to a number from 1 to 65535, or to 0 for a free one."
+            )
+        if error.errno == errno.EADDRINUSE:
+            return PortTaken(
+                f"Port {self._port} on {self._host} is in use by another program. "
+                f"End that program, or set {self._setting} to a port that is free."
+            )
+        reason = os.strerror(error.errno) if error.errno else "no reason given"
+        return InvalidSetting(
+            f"Port {self._port} on {self._host} cannot be listened on ({reason}). Set {self._setting} to another port."
+        )
+
+
+def _listen_on_all(addresses: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    """One listening socket for each address, all on one port; an IPv6 address that is not there is left out."""
+    sockets: list[socket.socket] = []
+    with contextlib.ExitStack() as opened:
+        for family, address in addresses:
+            try:
+                one = _listen(family, address, port)
+            except OSError as error:
+                if sockets and family == socket.AF_INET6 and error.errno in _NO_IPV6:
+                    continue
+                raise
+            opened.callback(one.close)
+            sockets.append(one)
+            port = sockets[0].getsockname()[1]
+        opened.pop_all()
+    return sockets
+
+
+def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # elsewhere the option would let another program take the port from us
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind((address, port))
+        one.listen(_CONNECTIONS)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without signal handlers, which tells when it is ready and leaves when it is told."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+        self._leaving = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # keeps the Date header
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._leaving.wait()
+
+    def leave(self) -> None:
+        """Take no more connections, end the idle ones, wait for the others."""
+        self.should_exit = True
+        self._leaving.set()
+
+    def cut(self) -> None:
+        """End what is left."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, H11Protocol):
+                connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        for server in self.servers:
+            getattr(server, "abort_clients", bool)()  # Python 3.13: those in a TLS handshake too
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's connection without an access log, and with a limit on the time that a request may take to arrive."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.access_log = False
+        self.logger = _wire
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        if self._timer is None:
+            self._arm()
+        super().data_received(data)
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+            self._disarm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What h11 does not understand: two Host headers, two lengths, an over-long head (RFC 9112 §3.2, §6.3)."""
+        for event in (
+            h11.Response(status_code=400, headers=_BAD_REQUEST_HEADERS, reason=b"Bad Request"),
+            h11.Data(data=msg.encode("ascii")),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_WHOLE, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

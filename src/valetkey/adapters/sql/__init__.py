@@ -1,0 +1,1 @@
+"""Every store, in SQL: one file per store, and the migrations."""

@@ -1,0 +1,102 @@
+"""Interactions in SQL."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from valetkey.adapters.sql import statements
+from valetkey.adapters.sql.database import Database, Taken
+from valetkey.adapters.sql.rows import DamagedRow, Row, interaction_from, interaction_values, owner_values
+from valetkey.errors import InvalidAuthState, StoreUnavailable
+from valetkey.model.caller import Owner
+from valetkey.model.interactions import Interaction, InteractionKind
+
+_log = logging.getLogger("valetkey")
+_TRIES = 5
+
+
+class SqlInteractions:
+    """The port ``InteractionStore`` over a database; each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self, interaction: Interaction) -> Interaction:
+        """Save it, unless one of the same (kind, owner, topic) is open: then that one is given back.
+
+        Raises:
+            InvalidArguments: a name or an id is no text that every database keeps.
+            InvalidAuthState: an interaction of that id was there before.
+        """
+        values = interaction_values(interaction)
+        for _ in range(_TRIES):
+            try:
+                await self._database.write((statements.INTERACTION_INSERT, values))
+            except Taken:
+                # The index decided, not this look: the one that it found may have ended in between.
+                there = await self.find_open(interaction.kind, interaction.owner, interaction.topic)
+                if there is not None:
+                    return there
+                if await self.get(interaction.id) is not None:
+                    raise InvalidAuthState("This link was used before. Begin again with a new one.") from None
+            else:
+                return interaction
+        raise StoreUnavailable("Another question about the same account is asked over and over. Try again.")
+
+    async def get(self, interaction_id: str) -> Interaction | None:
+        """One interaction, in whatever phase."""
+        rows = await self._database.read(statements.INTERACTION, {"id": interaction_id})
+        return _interaction(rows[0]) if rows else None
+
+    async def find_open(self, kind: InteractionKind, owner: Owner, topic: str) -> Interaction | None:
+        """The open one."""
+        values = owner_values(owner) | {"kind": kind.value, "topic": topic}
+        rows = await self._database.read(statements.INTERACTION_OPEN, values)
+        return _interaction(rows[0]) if rows else None
+
+    async def of_owner(self, owner: Owner, kind: InteractionKind) -> Sequence[Interaction]:
+        """The owner's open interactions of that kind, oldest first. A damaged row is logged and left out."""
+        rows = await self._database.read(
+            statements.INTERACTIONS_OPEN, owner_values(owner) | {"kind": kind.value}
+        )
+        found = []
+        for row in rows:
+            try:
+                found.append(_interaction(row))
+            except StoreUnavailable as error:
+                _log.error("%s", error)
+        return found
+
+    async def save(self, interaction: Interaction, *, version: int) -> bool:
+        """Replace the row where its version still is ``version``; False when it moved on.
+
+        False too when it would be a second open one of its (kind, owner, topic): nothing is written.
+
+        Raises:
+            InvalidArguments: a name or an id is no text that every database keeps.
+        """
+        values = interaction_values(interaction)
+        values |= {"where_id": interaction.id, "where_version": version}
+        try:
+            (outcome,) = await self._database.write((statements.INTERACTION_SAVE, values))
+        except Taken:
+            return False
+        return outcome.count == 1
+
+    async def sweep(self, *, before: float) -> int:
+        """Remove those whose time ran out before that (epoch seconds), ended or never answered; how many."""
+        (outcome,) = await self._database.write(
+            (statements.INTERACTIONS_SWEEP, {"before": before}), erase=True
+        )
+        return outcome.count
+
+
+def _interaction(row: Row) -> Interaction:
+    try:
+        return interaction_from(row)
+    except DamagedRow as error:
+        raise StoreUnavailable(
+            f"The stored question {row[0]} cannot be read: its row is damaged, or of a newer version."
+            " Upgrade valetkey, or begin again."
+        ) from error

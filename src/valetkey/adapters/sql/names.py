@@ -1,0 +1,76 @@
+"""Which names and ids every database keeps; all stores refuse the others alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from valetkey.errors import InvalidArguments
+from valetkey.model.connections import Connection
+from valetkey.model.interactions import Interaction
+
+LONGEST = 1024
+"""Characters that a name or an id may have: what an index of every database takes."""
+
+
+def check_connection(connection: Connection) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    held, owner = connection, connection.owner
+    _check_names(
+        (
+            ("connection id", held.id),
+            ("workspace", owner.workspace),
+            ("issuer", owner.issuer),
+            ("subject", owner.subject),
+            ("provider", held.provider),
+            ("handler", held.handler),
+            ("profile", held.profile),
+            ("lease owner", held.lease_owner),
+            ("attempt id", held.attempt_id),
+        )
+    )
+
+
+def check_interaction(interaction: Interaction) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    held, owner = interaction, interaction.owner
+    _check_names(
+        (
+            ("interaction id", held.id),
+            ("workspace", owner.workspace),
+            ("issuer", owner.issuer),
+            ("subject", owner.subject),
+            ("topic", held.topic),
+            ("claim", held.claimed_by),
+        )
+    )
+
+
+def check_lease(owner: str, attempt: str) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    _check_names((("lease owner", owner), ("attempt id", attempt)))
+
+
+def _check_names(names: Iterable[tuple[str, str]]) -> None:
+    for what, name in names:
+        if len(name) > LONGEST:
+            raise InvalidArguments(f"The {what} has {len(name)} characters. Use one of at most {LONGEST}.")
+        if "\0" in name:
+            raise InvalidArguments(f"The {what} holds a NUL character. Use one without.")
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArguments(
+                f"The {what} holds half of a character (a lone surrogate). Use whole text."
+            ) from error

@@ -1,0 +1,84 @@
+"""The tables, as the newest migration leaves them; the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+# Times are seconds since the epoch. Double is REAL in SQLite, and keeps its precision in PostgreSQL.
+metadata = MetaData()
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("workspace", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("profile", Text, nullable=False),
+    Column("scopes", Text, nullable=False),  # a JSON array, sorted
+    Column("sealed", LargeBinary, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("issued_at", Double),
+    Column("expires_at", Double),
+    Column("refreshable", Integer, nullable=False),  # 0 or 1
+    Column("account", Text),
+    Column("health", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lease_owner", Text, nullable=False),
+    Column("lease_until", Double, nullable=False),
+    Column("attempt_id", Text, nullable=False),
+    Column("attempt_started", Double, nullable=False),
+    Column("fail_count", Integer, nullable=False),
+    Column("next_try_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("workspace", "issuer", "subject", "provider", "profile", name="uq_connections_account"),
+)
+
+OPEN = "phase IN ('open', 'claimed', 'answered', 'settling')"
+"""The phases in which an interaction waits; index and queries say it in the same words, or SQLite scans."""
+
+interactions = Table(
+    "interactions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("about", Text, nullable=False),  # a JSON object
+    Column("payload", LargeBinary, nullable=False),
+    Column("answer", LargeBinary),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("claimed_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index(
+        "uq_interactions_open",
+        "kind",
+        "workspace",
+        "issuer",
+        "subject",
+        "topic",
+        unique=True,
+        sqlite_where=text(OPEN),
+        postgresql_where=text(OPEN),
+    ),
+    Index("ix_interactions_expires_at", "expires_at"),
+)

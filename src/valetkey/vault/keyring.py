@@ -1,0 +1,144 @@
+"""Which keys exist and which one writes: to seal, to sign, to hash. One rotation for all three."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from valetkey.errors import KeyUnavailable
+from valetkey.ports.world import Key, KeySource
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_SIZE = 32
+
+
+class Purpose(StrEnum):
+    """What a key derived from a root key is for; no two purposes share one."""
+
+    SEAL = "seal"
+    SIGN = "sign"
+    HASH = "hash"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """What one reading of the source gave, and what was derived from it."""
+
+    newest: str
+    roots: dict[str, Key]
+    derived: dict[tuple[Purpose, str], bytes] = field(default_factory=dict, repr=False)
+    ciphers: dict[str, AESGCM] = field(default_factory=dict, repr=False)
+
+
+class Keyring:
+    """The root keys of a source, and one key for each purpose derived from each (HKDF-SHA-256, RFC 5869).
+
+    Nothing is read or made before the first need. May be called from any thread.
+    """
+
+    def __init__(self, source: KeySource) -> None:
+        self._source = source
+        self._ring: _Ring | None = None
+        self._loading = threading.Lock()
+
+    @property
+    def newest(self) -> str:
+        """The id of the key that writes.
+
+        Raises:
+            KeyUnavailable: the source has no key that can be used.
+        """
+        return (self._ring or self._load()).newest
+
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all keys, newest first.
+
+        Raises:
+            KeyUnavailable: the source has no key that can be used.
+        """
+        return tuple((self._ring or self._load()).roots)
+
+    def subkey(self, purpose: Purpose, key_id: str) -> bytes:
+        """The 32 bytes for one purpose under one root key.
+
+        Raises:
+            KeyUnavailable: that root key is not here.
+        """
+        ring = self._ring_with(key_id)
+        known = ring.derived.get((purpose, key_id))
+        return known if known is not None else _derive(ring, purpose, key_id)
+
+    def cipher(self, key_id: str) -> AESGCM:
+        """AES-256-GCM under the sealing key of one root key.
+
+        Raises:
+            KeyUnavailable: that root key is not here.
+        """
+        ring = self._ring_with(key_id)
+        cipher = ring.ciphers.get(key_id)
+        if cipher is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - Pocket loads without it
+
+            cipher = ring.ciphers[key_id] = AESGCM(self.subkey(Purpose.SEAL, key_id))
+        return cipher
+
+    def reload(self) -> None:
+        """Read the source again: a key put before the others writes from now on.
+
+        Raises:
+            KeyUnavailable: the source has no key that can be used; the keys known so far stay.
+        """
+        with self._loading:
+            self._ring = self._read()
+
+    def _load(self) -> _Ring:
+        with self._loading:
+            if self._ring is None:
+                self._ring = self._read()
+            return self._ring
+
+    def _read(self) -> _Ring:
+        keys = self._source.keys()
+        if not keys:
+            raise KeyUnavailable("There is no vault key. Give one in VALETKEY_VAULT_KEY.")
+        for key in keys:
+            if len(key.material) != _SIZE:
+                raise KeyUnavailable(f"The vault key {key.id} has not {_SIZE} bytes. Restore its copy.")
+        known = self._ring
+        if known is not None and tuple(known.roots) == tuple(key.id for key in keys):
+            return known  # nothing new: what was derived stays
+        return _Ring(newest=keys[0].id, roots={key.id: key for key in keys})
+
+    def _ring_with(self, key_id: str) -> _Ring:
+        ring = self._ring or self._load()
+        if key_id in ring.roots:
+            return ring
+        # Another process may have rotated: what it sealed is opened here without a restart.
+        try:
+            self.reload()
+        except KeyUnavailable as error:
+            raise _missing(key_id) from error
+        ring = self._ring or self._load()
+        if key_id not in ring.roots:
+            raise _missing(key_id)
+        return ring
+
+
+def _missing(key_id: str) -> KeyUnavailable:
+    return KeyUnavailable(
+        f"The vault key {key_id} that sealed this is not here. Put it back behind the newest one, in"
+        " vault.keys or VALETKEY_VAULT_KEY, or connect the account again."
+    )
+
+
+def _derive(ring: _Ring, purpose: Purpose, key_id: str) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - Pocket loads without it
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415 - as above
+
+    kdf = HKDF(algorithm=SHA256(), length=_SIZE, salt=None, info=f"valetkey {purpose} 1".encode())
+    derived = ring.derived[purpose, key_id] = kdf.derive(ring.roots[key_id].material)
+    return derived

@@ -1,0 +1,196 @@
+"""AES-256-GCM, each ciphertext bound to its row."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from valetkey.errors import VaultError
+from valetkey.model.caller import Owner
+from valetkey.model.connections import Connection, Credential, Sealed
+from valetkey.model.interactions import Interaction
+from valetkey.ports.world import Entropy
+from valetkey.secret import Secret
+from valetkey.vault.keyring import Keyring
+
+Bound = tuple[str | int, ...]
+"""What a ciphertext belongs to: it opens only where the very same parts are given."""
+
+Part = Literal["payload", "answer"]
+
+_VERSION = 1
+_NONCE = 12
+_PREFIX = 2  # the version, and the length of the key id
+_decode = json.JSONDecoder().decode  # what json.loads does, without asking how
+_KEY_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+
+
+class Sealer:
+    """Seals with the newest key; opens with whichever key sealed (NIST SP 800-38D, 96-bit random nonces).
+
+    A sealed value is: one byte of version, one byte with the length of the key id, the key id, 12 bytes of
+    nonce, ciphertext and tag. Version and key id are authenticated along with what the value is bound to.
+    """
+
+    def __init__(self, keyring: Keyring, entropy: Entropy) -> None:
+        self._keyring = keyring
+        self._entropy = entropy
+
+    def seal(self, secret: Secret, *, bound: Bound) -> Sealed:
+        """Seal one value for one place.
+
+        Raises:
+            KeyUnavailable: there is no key that can be used.
+        """
+        key_id = self._keyring.newest
+        name = key_id.encode("ascii", "replace")
+        if not _KEY_ID.fullmatch(name):
+            raise VaultError(
+                "A vault key's id is 1 to 64 letters, digits, '-' or '_'. Rename the newest key."
+            )
+        head = bytes((_VERSION, len(name))) + name
+        nonce = self._entropy.bytes(_NONCE)
+        # Any str may be a secret, one with lone surrogates too: it comes back as it was.
+        plain = secret.reveal().encode("utf-8", "surrogatepass")
+        ciphertext = self._keyring.cipher(key_id).encrypt(nonce, plain, _associated(head, bound))
+        return Sealed(head + nonce + ciphertext)
+
+    def open(self, sealed: Sealed, bound: Bound) -> Secret:
+        """Open what was sealed for this place.
+
+        Raises:
+            KeyUnavailable: the key that sealed it is not here.
+            VaultError: it was changed, or sealed for another place.
+        """
+        return Secret(self._plain(sealed, bound).decode("utf-8", "surrogatepass"))
+
+    def seal_credential(
+        self, credential: Credential, *, connection_id: str, owner: Owner, provider: str, generation: int
+    ) -> Sealed:
+        """Seal a credential for one generation of one connection's row.
+
+        Raises:
+            KeyUnavailable: there is no key that can be used.
+        """
+        held: dict[str, object] = {"access_token": credential.access_token.reveal()}
+        if credential.refresh_token is not None:
+            held["refresh_token"] = credential.refresh_token.reveal()
+        if credential.fields:
+            held["fields"] = {name: value.reveal() for name, value in credential.fields.items()}
+        held["token_type"] = credential.token_type
+        if credential.context_class is not None:
+            held["context_class"] = credential.context_class
+        if credential.context is not None:
+            held["context"] = credential.context.reveal()
+        return self.seal(_json(held), bound=_connection(connection_id, owner, provider, generation))
+
+    def open_credential(self, connection: Connection) -> Credential:
+        """The credential that a connection holds, in the clear.
+
+        Raises:
+            KeyUnavailable: the key that sealed it is not here.
+            VaultError: the row was changed outside Valetkey, or its ciphertext was sealed for another one.
+        """
+        bound = _connection(connection.id, connection.owner, connection.provider, connection.generation)
+        held = _parsed(self._plain(connection.sealed, bound))
+        try:
+            refresh, context = held.get("refresh_token"), held.get("context")
+            return Credential(
+                access_token=Secret(held["access_token"]),
+                refresh_token=None if refresh is None else Secret(refresh),
+                fields={name: Secret(value) for name, value in held.get("fields", {}).items()},
+                token_type=held["token_type"],
+                context_class=held.get("context_class"),
+                context=None if context is None else Secret(context),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _unreadable() from error
+
+    def seal_private(
+        self, values: Mapping[str, object], *, interaction_id: str, owner: Owner, part: Part
+    ) -> Sealed:
+        """Seal one private part of an interaction: JSON values by name.
+
+        Raises:
+            KeyUnavailable: there is no key that can be used.
+            TypeError: a value that JSON does not have.
+        """
+        return self.seal(_json(values), bound=_interaction(interaction_id, owner, part))
+
+    def open_private(self, interaction: Interaction, part: Part) -> dict[str, Any]:
+        """One private part of an interaction.
+
+        Raises:
+            KeyUnavailable: the key that sealed it is not here.
+            VaultError: there is no such part, it was changed, or it was sealed for another interaction.
+        """
+        sealed = interaction.payload if part == "payload" else interaction.answer
+        if sealed is None:
+            raise VaultError(f"This question has no {part} yet. Wait until the person has answered.")
+        return _parsed(self._plain(sealed, _interaction(interaction.id, interaction.owner, part)))
+
+    def _plain(self, sealed: Sealed, bound: Bound) -> bytes:
+        if len(sealed) < _PREFIX or sealed[0] != _VERSION:
+            raise _closed()
+        nonce_at = _PREFIX + sealed[1]
+        name, data_at = sealed[_PREFIX:nonce_at], nonce_at + _NONCE
+        # An id that no key can have is damage, and must not get into a message.
+        if len(sealed) < data_at or not _KEY_ID.fullmatch(name):
+            raise _closed()
+        cipher = self._keyring.cipher(name.decode("ascii"))
+        associated = _associated(sealed[:nonce_at], bound)
+        try:
+            return cipher.decrypt(sealed[nonce_at:data_at], sealed[data_at:], associated)
+        except _invalid_tag() as error:
+            raise _closed() from error
+
+
+def _invalid_tag() -> type[Exception]:
+    # Python asks for it only when there is an exception to compare with.
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - Pocket loads without it
+
+    return InvalidTag
+
+
+def _associated(head: bytes, bound: Bound) -> bytes:
+    # A text goes with its length, a number with its end: no two lists of parts have the same encoding.
+    parts = [f"s{len(part)}:{part}" if isinstance(part, str) else f"i{part:d};" for part in bound]
+    return head + "".join(parts).encode("utf-8", "surrogatepass")
+
+
+def _connection(connection_id: str, owner: Owner, provider: str, generation: int) -> Bound:
+    return ("connection", owner.workspace, owner.issuer, owner.subject, connection_id, generation, provider)
+
+
+def _interaction(interaction_id: str, owner: Owner, part: Part) -> Bound:
+    return ("interaction", owner.workspace, owner.issuer, owner.subject, interaction_id, part)
+
+
+def _json(values: Mapping[str, object]) -> Secret:
+    return Secret(json.dumps(values, separators=(",", ":")))
+
+
+def _parsed(plain: bytes) -> dict[str, Any]:
+    try:
+        values = _decode(plain.decode())
+    except ValueError as error:
+        raise _unreadable() from error
+    if not isinstance(values, dict):
+        raise _unreadable()
+    return values
+
+
+def _closed() -> VaultError:
+    return VaultError(
+        "The secret in this row cannot be opened: the row was changed outside Valetkey, or its secret was"
+        " sealed for another row. Connect the account again; if many rows say so, restore the database."
+    )
+
+
+def _unreadable() -> VaultError:
+    return VaultError(
+        "The secret in this row was opened and is in a form that this version does not read. Upgrade"
+        " valetkey, or connect the account again."
+    )

@@ -1,0 +1,107 @@
+"""How a database comes to the schema of today."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import valetkey.adapters.sql
+from tests.stores.values import Stores, a_connection, in_sqlite
+from valetkey.adapters.sql import schema
+from valetkey.adapters.sql.tables import metadata
+from valetkey.errors import StoreUnavailable
+
+MIGRATIONS = Path(valetkey.adapters.sql.__file__).parent / "migrations"
+
+
+@pytest.fixture
+def made(sqlite_path: Path, sqlite_stores: Stores) -> Path:
+    """A database made by the migrations."""
+    asyncio.run(sqlite_stores.connections.by_id("x"))
+    return sqlite_path
+
+
+def test_the_schema_says_the_same_changes_as_the_folder_of_migrations():
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    assert [each.revision for each in script.walk_revisions()] == list(reversed(schema.REVISIONS))
+
+
+def test_migrating_gives_the_tables_that_the_statements_are_built_on(made):
+    engine = sa.create_engine(f"sqlite:///{made}", poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        (index,) = (
+            each
+            for each in sa.inspect(connection).get_indexes("interactions")
+            if each["name"] == "uq_interactions_open"
+        )
+    assert index["unique"] == 1
+    for phase in ("open", "claimed", "answered", "settling"):
+        assert f"'{phase}'" in str(index["dialect_options"]["sqlite_where"])
+
+
+def test_tables_and_statements_are_words_that_postgresql_knows():
+    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    from valetkey.adapters.sql import statements
+
+    dialect = postgresql.dialect()
+    for table in metadata.sorted_tables:
+        ddl = str(CreateTable(table).compile(dialect=dialect))
+        assert "DOUBLE PRECISION" in ddl
+        for index in table.indexes:
+            ddl += str(CreateIndex(index).compile(dialect=dialect))
+    assert "WHERE phase IN ('open', 'claimed', 'answered', 'settling')" in ddl
+    names = [name for name in vars(statements) if name.isupper() and name != "OPEN"]
+    assert len(names) == 15
+    for name in names:
+        assert "%(" in str(getattr(statements, name).compile(dialect=dialect))
+
+
+async def test_a_newer_schema_is_left_alone_and_says_to_upgrade(made, sqlite_stores):
+    sqlite_stores.close()
+    with closing(sqlite3.connect(made, isolation_level=None)) as elsewhere:
+        elsewhere.execute("UPDATE alembic_version SET version_num = '9999'")
+    for use in (lambda: sqlite_stores.connections.by_id("x"), lambda: sqlite_stores.connections.insert(a_connection())):
+        with pytest.raises(StoreUnavailable, match="Upgrade valetkey"):
+            await use()
+    with closing(sqlite3.connect(made)) as elsewhere:
+        assert elsewhere.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
+async def test_another_program_s_tables_are_not_taken(home, sqlite_path):
+    home.mkdir()
+    with closing(sqlite3.connect(sqlite_path, isolation_level=None)) as elsewhere:
+        elsewhere.execute("CREATE TABLE connections (mine TEXT)")
+    stores = in_sqlite(sqlite_path)
+    with pytest.raises(StoreUnavailable, match=r"valetkey\.db cannot be used"):
+        await stores.connections.by_id("x")
+    with closing(sqlite3.connect(sqlite_path)) as elsewhere:
+        assert elsewhere.execute("SELECT name FROM sqlite_master").fetchall() == [("connections",)]
+    stores.close()
+
+
+def test_going_back_removes_everything(made):
+    from alembic.command import downgrade
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    engine = sa.create_engine(f"sqlite:///{made}", poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        downgrade(config, "base")
+    with closing(sqlite3.connect(made)) as elsewhere:
+        assert elsewhere.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [
+            ("alembic_version",)
+        ]

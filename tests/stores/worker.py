@@ -1,0 +1,105 @@
+"""A process of its own that uses the stores: run by test_processes.py with a task and the database's path."""
+
+import asyncio
+import os
+import signal
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.stores.values import ADA, a_connection, in_sqlite
+
+ROW_ID = "0" * 32
+
+
+def say(word: object) -> None:
+    """One line to the test, at once."""
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
+async def start(path: Path) -> None:
+    """Wait for the word, then use a file that may not be there yet."""
+    import alembic.command  # noqa: F401 - imported before, so that all begin at the same moment
+
+    stores = in_sqlite(path)
+    say("ready")
+    sys.stdin.readline()
+    say(await stores.connections.insert(a_connection(id=f"{os.getpid():032x}", profile=str(os.getpid()))))
+    say(len(await stores.connections.of_owner(ADA)))
+    stores.close()
+
+
+async def write(path: Path) -> None:
+    """Write generation after generation, and say each that was acknowledged, until killed."""
+    stores = in_sqlite(path)
+    row = await stores.connections.by_id(ROW_ID)
+    if row is None:
+        row = a_connection(id=ROW_ID)
+        await stores.connections.insert(row)
+    while True:
+        new = replace(row, generation=row.generation + 1, account="x" * (row.generation % 50 * 100))
+        if await stores.connections.save(new, generation=row.generation):
+            say(new.generation)
+            row = new
+
+
+async def die_while_migrating(path: Path) -> None:
+    """Be killed between the first table and the second."""
+    from alembic import op
+
+    create = op.create_table
+    made: list[object] = []
+
+    def create_table(*args: Any, **kwargs: Any) -> None:
+        if made:
+            os.kill(os.getpid(), signal.SIGKILL)
+        made.append(create(*args, **kwargs))
+
+    op.create_table = create_table  # type: ignore[assignment]
+    await in_sqlite(path).connections.by_id("x")
+
+
+def guarded(use: Any) -> Any:
+    """A use of the parent's own connections, which is not for its children."""
+    parent = os.getpid()
+
+    def only_parent(*args: Any, **kwargs: Any) -> Any:
+        assert os.getpid() == parent, "a child used a connection that it was forked with"
+        return use(*args, **kwargs)
+
+    return only_parent
+
+
+def fork(path: Path) -> None:
+    """Use the store, fork, and use it in both."""
+    stores = in_sqlite(path)
+    assert asyncio.run(stores.connections.insert(a_connection(profile="before")))
+    assert len(asyncio.run(stores.connections.of_owner(ADA))) == 1
+    database: Any = stores.connections
+    (inherited,) = database._database._files.values()
+    inherited.read, inherited.write = guarded(inherited.read), guarded(inherited.write)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a program may fork with threads; this is about that
+        child = os.fork()
+    if not child:
+        assert len(asyncio.run(stores.connections.of_owner(ADA))) == 1
+        inserted = asyncio.run(stores.connections.insert(a_connection(id="1" * 32, profile="child")))
+        say(("child", inserted, len(asyncio.run(stores.connections.of_owner(ADA)))))
+        sys.exit(0)  # the whole way out, with all that Python closes on it
+    _, status = os.waitpid(child, 0)
+    inserted = asyncio.run(stores.connections.insert(a_connection(profile="parent")))
+    say(("parent", status, inserted, len(asyncio.run(stores.connections.of_owner(ADA)))))
+    stores.close()
+
+
+if __name__ == "__main__":
+    task, where = sys.argv[1], Path(sys.argv[2])
+    if task == "fork":
+        fork(where)
+    else:
+        asyncio.run({"start": start, "write": write, "die": die_while_migrating}[task](where))
