@@ -1,0 +1,1 @@
+"""We as a client: protocol pairs driven over the fetcher, for sign-in and for connections alike."""

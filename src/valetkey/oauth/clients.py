@@ -1,0 +1,99 @@
+"""Who we are at an issuer: from settings, inline, or registered; keyed by provider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from valetkey.errors import MissingSetting
+from valetkey.providers.base import Provider
+from valetkey.providers.endpoints import override
+from valetkey.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """What settings, or the code of the host program, say about us at one provider.
+
+    Attributes:
+        client_id, client_secret: as the provider gave them; without a secret we are a public client.
+        values: what fills the ``{placeholders}`` of its endpoints, such as Salesforce's ``domain_url``.
+        authorize_url, token_url, revoke_url: endpoints instead of the catalogue's.
+        use_recommended_scope: whether the recommended scopes are asked for besides the tool's own.
+        environment: what a tool reads, mapped to the variable of this process that holds it (decision 10).
+    """
+
+    client_id: str = ""
+    client_secret: Secret | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    authorize_url: str | None = None
+    token_url: str | None = None
+    revoke_url: str | None = None
+    use_recommended_scope: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING = ClientSettings()
+
+
+class Clients:
+    """Who we are at each provider, read anew each time, so that settings assigned at run time hold at once.
+
+    Args:
+        lookup: the settings of a provider by its name; None where there are none.
+    """
+
+    def __init__(self, lookup: Callable[[str], ClientSettings | None]) -> None:
+        self._lookup = lookup
+
+    def of(self, provider: str) -> ClientSettings:
+        """The settings of that provider; empty ones where there are none."""
+        return self._lookup(provider) or NOTHING
+
+    def require(self, provider: Provider) -> ClientSettings:
+        """The settings of that provider, with a client id.
+
+        Raises:
+            MissingSetting: there is none; the text says where to get one and which lines to write where.
+        """
+        settings = self.of(provider.name)
+        if settings.client_id:
+            return settings
+        name = provider.name
+        where = f" Where to get one: {provider.docs}" if provider.docs else ""
+        raise MissingSetting(
+            f"{provider.title} does not know this program yet: auth.{name}.client_id is not set. Register a "
+            "client there, and write its id and secret into valetkey.toml, in the folder where the program "
+            f'runs:\n\n    [auth.{name}]\n    client_id = "…"\n    client_secret = "…"\n\nor set '
+            f"{variable(name, 'client_id')} and {variable(name, 'client_secret')} in the environment.{where}"
+        )
+
+    def settle(self, provider: Provider) -> Provider:
+        """The provider with the endpoints that settings name, and with its placeholders filled.
+
+        A token of a server that settings name is never sent to the catalogue's revocation endpoint.
+
+        Raises:
+            InvalidSetting: a URL or value cannot be used; names the setting.
+            MissingSetting: a placeholder has no value; names the setting.
+        """
+        settings = self.of(provider.name)
+        settled = override(
+            provider,
+            authorize_url=settings.authorize_url,
+            token_url=settings.token_url,
+            revoke_url=settings.revoke_url,
+            values=settings.values,
+        )
+        if settings.token_url is None or settings.revoke_url is not None:
+            return settled
+        entries = (
+            replace(entry, oauth2=replace(entry.oauth2, revoke=None)) if entry.oauth2 else entry
+            for entry in settled.handlers
+        )
+        return replace(settled, handlers=tuple(entries))
+
+
+def variable(provider: str, key: str) -> str:
+    """The environment variable of the setting ``auth.<provider>.<key>``."""
+    return f"VALETKEY_AUTH__{provider}__{key}".replace("-", "_").upper()

@@ -1,0 +1,81 @@
+"""Who we are at a provider: from settings, read anew each time."""
+
+import pytest
+
+from tests.oauth.fakes import SECRET, Settings, provider
+from valetkey.errors import InvalidSetting, MissingSetting
+from valetkey.oauth.clients import Clients
+from valetkey.providers.base import Endpoint
+
+
+def oauth2(found):
+    return found.handlers[0].oauth2
+
+
+def test_a_provider_without_settings_has_empty_ones():
+    settings = Clients(lambda name: None).of("slack")
+    assert (settings.client_id, settings.client_secret, dict(settings.environment)) == ("", None, {})
+    assert settings.use_recommended_scope
+
+
+def test_a_missing_client_id_names_what_to_write_and_where():
+    with pytest.raises(MissingSetting) as missing:
+        Clients(lambda name: None).require(provider())
+    text = str(missing.value)
+    assert "auth.example.client_id is not set" in text
+    assert '[auth.example]\n    client_id = "…"\n    client_secret = "…"' in text
+    assert "valetkey.toml" in text
+    assert "VALETKEY_AUTH__EXAMPLE__CLIENT_ID" in text
+    assert "VALETKEY_AUTH__EXAMPLE__CLIENT_SECRET" in text
+    assert "https://example.test/register" in text
+
+
+def test_settings_assigned_at_run_time_hold_at_once():
+    settings = Settings(client_id="")
+    clients = settings.clients
+    with pytest.raises(MissingSetting):
+        clients.require(provider())
+    settings.set("example", client_id="later")
+    assert clients.require(provider()).client_id == "later"
+
+
+def test_a_public_client_needs_no_secret():
+    assert Settings(client_secret=None).clients.require(provider()).client_id == "id-1"
+
+
+def test_settings_do_not_print_their_secret():
+    assert SECRET.reveal() not in repr(Settings().clients.of("example"))
+
+
+class TestEndpoints:
+    def test_without_overrides_they_are_the_catalogues(self):
+        assert Settings().clients.settle(provider()) == provider()
+
+    def test_what_settings_name_is_the_operators(self):
+        settings = Settings(authorize_url="http://localhost:9/a", token_url="http://localhost:9/t")
+        found = oauth2(settings.clients.settle(provider(issuer="https://as.test", iss_in_callback=True)))
+        assert found.authorize == Endpoint("http://localhost:9/a", operator=True)
+        assert found.token == Endpoint("http://localhost:9/t", operator=True)
+        assert (found.issuer, found.iss_in_callback) == ("", False)
+
+    def test_a_token_of_another_server_never_goes_to_the_catalogues_revocation_endpoint(self):
+        elsewhere = Settings(token_url="http://localhost:9/t").clients
+        assert oauth2(elsewhere.settle(provider())).revoke is None
+        named = Settings(token_url="http://localhost:9/t", revoke_url="http://localhost:9/r").clients
+        assert oauth2(named.settle(provider())).revoke == Endpoint("http://localhost:9/r", operator=True)
+        page_only = Settings(authorize_url="http://localhost:9/a").clients
+        assert oauth2(page_only.settle(provider())).revoke == Endpoint("https://as.test/revoke")
+
+    def test_placeholders_are_filled_by_the_operator(self):
+        asked = provider(
+            authorize=Endpoint("{domain_url}/authorize"), token=Endpoint("{domain_url}/token"), revoke=None
+        )
+        with pytest.raises(MissingSetting, match=r"auth\.example\.domain_url"):
+            Settings().clients.settle(asked)
+        found = oauth2(Settings(values={"domain_url": "https://acme.test/"}).clients.settle(asked))
+        assert found.authorize == Endpoint("https://acme.test/authorize", operator=True)
+        assert found.token == Endpoint("https://acme.test/token", operator=True)
+
+    def test_a_hostile_one_is_a_setting_to_correct(self):
+        with pytest.raises(InvalidSetting, match=r"auth\.example\.token_url"):
+            Settings(token_url="http://as.test/token").clients.settle(provider())
