@@ -1,0 +1,238 @@
+"""Take what a person brought back, and act on it once: whoever holds the handler, in whichever process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from valetkey.connections.handler import AuthenticateRequest, Flow, Handler
+from valetkey.connections.keep import Keeper
+from valetkey.errors import AuthRefused, ExchangeFailed, InvalidAnswer, InvalidAuthState, ValetkeyError
+from valetkey.interactions.service import UNCLEAR, Interactions
+from valetkey.interactions.states import ENDED, RESOLVED, WAITING, Event
+from valetkey.model.caller import Owner
+from valetkey.model.connections import Connection
+from valetkey.model.interactions import Interaction, InteractionKind, Phase
+from valetkey.ports.stores import ConnectionStore
+from valetkey.ports.world import Home
+
+WAIT = 300.0
+"""Seconds to wait for a person; the link itself lives twice as long."""
+
+
+class Links(Protocol):
+    """Where the person's browser comes back to."""
+
+    def redirect_uri(self, handler: Handler) -> str:
+        """The callback of that handler, as it is registered at the provider."""
+        ...
+
+    @property
+    def pages(self) -> str:
+        """Base URL of our own pages."""
+        ...
+
+    async def open(self) -> None:
+        """See to it that both are served.
+
+        Raises:
+            PortTaken: they cannot be.
+        """
+        ...
+
+
+class Finder(Protocol):
+    """Finds handlers; ``connections/handling.py`` is one."""
+
+    def find(self, name: str | None, provider: str | None) -> Handler:
+        """By name, else the provider's default.
+
+        Raises:
+            UnknownProvider: there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a callback led to, for the page that the person sees."""
+
+    interaction: Interaction
+    handler: Handler
+    connection: Connection | None = None
+
+
+class Answering:
+    """Settles connect interactions. The row is read before every step: a restart or another process changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        store: ConnectionStore,
+        interactions: Interactions,
+        finder: Finder,
+        keeper: Keeper,
+        links: Links,
+        home: Home,
+    ) -> None:
+        self._store = store
+        self._interactions = interactions
+        self._finder = finder
+        self._keeper = keeper
+        self._links = links
+        self._home = home
+
+    async def answered(self, provider: str, parameters: Sequence[tuple[str, str]]) -> Outcome:
+        """Take what a callback or form brought; act on it at once where this process can.
+
+        Raises:
+            InvalidAnswer: it fits no open question of that provider.
+            ValetkeyError: acting on it failed; the interaction's row says why, too.
+        """
+        interaction, handler = await self.asked(provider, parameters)
+        if interaction.phase not in WAITING:
+            raise InvalidAnswer(f"This link was used already ({interaction.phase}). Go back to the program.")
+        private = self._interactions.payload(interaction)["private"]
+        try:
+            answer = handler.judge(private, parameters)
+        except AuthRefused as refused:
+            await self._interactions.move(interaction, Event.REFUSE, reason=str(refused))
+            raise
+        moved = await self._interactions.move(interaction, Event.ANSWER, answer=answer)
+        if moved is None:
+            raise InvalidAnswer("This link was just answered in another window. Go back to the program.")
+        if not handler.at_home:
+            return Outcome(interaction=moved, handler=handler)
+        connection = await self.settle(moved, handler)
+        return Outcome(interaction=moved, handler=handler, connection=connection)
+
+    async def asked(self, provider: str, parameters: Sequence[tuple[str, str]]) -> tuple[Interaction, Handler]:
+        """The question that a callback's state names, and its handler.
+
+        Raises:
+            InvalidAnswer: none of that provider; a state given twice is none.
+        """
+        states = [value for name, value in parameters if name == "state"]
+        if len(states) != 1:
+            raise InvalidAnswer("This link is incomplete: it needs exactly one state. Ask the program for a new link.")
+        interaction = await self._interactions.by_state(states[0])
+        if interaction.kind is not InteractionKind.CONNECT or interaction.about.get("provider") != provider:
+            raise InvalidAnswer("This link belongs to another provider. Ask the program for a new link.")
+        return interaction, self._finder.find(str(interaction.about["handler"]), provider)
+
+    async def settle(
+        self, interaction: Interaction, handler: Handler, *, request: AuthenticateRequest | None = None
+    ) -> Connection:
+        """Act on the answer: obtain the credential and save it. Only one process ever does; the others wait.
+
+        Raises:
+            ValetkeyError: what went wrong; the interaction has ended, unless the exchange surely was not begun.
+        """
+        taken = await self._interactions.move(interaction, Event.SETTLE)
+        if taken is None:
+            latest = await self._interactions.get(interaction.id)
+            return await self.wait(latest or interaction, handler, request=request)
+
+        async def work() -> Connection:
+            return await self._finish(taken, handler, request)
+
+        return await (self._home.run(work) if handler.at_home else work())
+
+    async def _finish(
+        self, taken: Interaction, handler: Handler, request: AuthenticateRequest | None
+    ) -> Connection:
+        payload = self._interactions.payload(taken)
+        profile = str(taken.about["profile"])
+        asked = frozenset(payload["scopes"])
+        flow = self.flow(handler, payload["state"], taken.owner, profile, asked, request)
+        try:
+            grant = await handler.finish(flow, payload["private"], self._interactions.answer(taken))
+            connection = await self._keeper.keep(grant, handler, taken.owner, profile=profile, asked=asked)
+        except AuthRefused as refused:
+            await self._interactions.move(taken, Event.REFUSE, reason=str(refused))
+            raise
+        except ExchangeFailed as failure:
+            event = Event.FAIL if failure.sent else Event.RETRY
+            await self._interactions.move(
+                taken, event, reason=str(failure), answer=None if failure.sent else self._interactions.answer(taken)
+            )
+            raise
+        except ValetkeyError as error:
+            await self._interactions.move(taken, Event.FAIL, reason=str(error))
+            raise
+        except BaseException as error:
+            # A user's own handler may raise anything; its text may hold anything, so only its type is kept.
+            await self._interactions.move(taken, Event.FAIL, reason=f"{type(error).__name__}. {UNCLEAR}")
+            raise
+        await self._interactions.move(taken, Event.FINISH)
+        return connection
+
+    async def answered_connection(self, owner: Owner, profile: str, handler: Handler) -> Connection | None:
+        """The connection of a flow whose answer is here and not yet acted on, as a handler of the host program leaves it.
+
+        None where there is no such flow.
+        """
+        pending = await self._interactions.find(
+            InteractionKind.CONNECT, owner, topic_of(handler.provider.name, profile)
+        )
+        if pending is None or pending.phase not in RESOLVED:
+            return None
+        return await self.wait(pending, self._finder.find(str(pending.about["handler"]), handler.provider.name))
+
+    async def wait(
+        self,
+        interaction: Interaction,
+        handler: Handler,
+        *,
+        request: AuthenticateRequest | None = None,
+        timeout: float = WAIT,
+    ) -> Connection:
+        """Wait for the person's answer, and act on it unless that was done already.
+
+        Raises:
+            AuthRefused: the person, or the provider, said no.
+            AuthExpired: nobody answered within ``timeout`` seconds.
+            InvalidAuthState: acting on the answer failed; the text says why.
+        """
+        row = await self._interactions.get(interaction.id) or interaction
+        if row.phase in WAITING:
+            row = await self._interactions.waiting.until(row.id, RESOLVED | ENDED, timeout=timeout)
+        if row.phase is Phase.ANSWERED:
+            return await self.settle(row, handler, request=request)
+        if row.phase is Phase.SETTLING:
+            row = await self._interactions.waiting.until(row.id, ENDED | {Phase.ANSWERED}, timeout=timeout)
+            return await self.wait(row, handler, request=request, timeout=timeout)
+        if row.phase is Phase.DONE:
+            connection = await self._store.get(row.owner, handler.provider.name, str(row.about["profile"]))
+            if connection is not None:
+                return connection
+        if row.phase is Phase.REFUSED:
+            raise AuthRefused(row.reason or f"The connection to {handler.provider.title} was refused.")
+        raise InvalidAuthState(
+            row.reason or f"The connection to {handler.provider.title} is {row.phase}. Ask for a new link."
+        )
+
+    def flow(
+        self,
+        handler: Handler,
+        state: str,
+        owner: Owner,
+        profile: str,
+        scopes: frozenset[str],
+        request: AuthenticateRequest | None,
+    ) -> Flow:
+        return Flow(
+            state=state,
+            owner=owner,
+            profile=profile,
+            scopes=scopes,
+            redirect_uri=self._links.redirect_uri(handler),
+            pages=self._links.pages,
+            request=request,
+        )
+
+
+def topic_of(provider: str, profile: str) -> str:
+    """What a connect interaction is about: one account at one provider. A provider's name holds no colon."""
+    return f"{provider}:{profile}"

@@ -1,0 +1,206 @@
+"""Obtain one, over an interaction of kind connect: begun, answered, finished once by whoever holds the handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from valetkey.connections.answer import WAIT, Answering, Finder, Links, topic_of
+from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
+from valetkey.connections.keep import Keeper
+from valetkey.connections.states import AuthState, view
+from valetkey.errors import InvalidAuthState
+from valetkey.interactions.service import Interactions
+from valetkey.interactions.states import WAITING
+from valetkey.model.caller import Owner
+from valetkey.model.connections import Connection
+from valetkey.model.interactions import Interaction, InteractionKind
+from valetkey.model.needs import Need
+from valetkey.ports.stores import ConnectionStore
+from valetkey.ports.world import Clock
+
+
+class Connecting:
+    """Connects accounts. Every step reads the row first, so that a restart or another process changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        store: ConnectionStore,
+        interactions: Interactions,
+        finder: Finder,
+        answering: Answering,
+        keeper: Keeper,
+        links: Links,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._interactions = interactions
+        self._finder = finder
+        self._answering = answering
+        self._keeper = keeper
+        self._links = links
+        self._clock = clock
+
+    async def check(self, owner: Owner, need: Need, profile: str) -> AuthState:
+        """The state of a request (seed 002, "check")."""
+        return (await self._look(owner, need, profile))[0]
+
+    async def prepare(
+        self, owner: Owner, need: Need, profile: str, *, request: AuthenticateRequest | None = None
+    ) -> Interaction | None:
+        """Begin, where a person is needed (seed 002, "prepare"); an open flow is given back, widened where needed."""
+        state, held, pending, handler = await self._look(owner, need, profile)
+        if state in (AuthState.SKIP_AUTH, AuthState.DO_REFRESH, AuthState.RESOLVED):
+            return None
+        if pending is not None:
+            interaction = await self._renewed(pending, handler, need, request)
+        else:
+            interaction = await self._begin(owner, need, profile, handler, request, state=state, held=held)
+        # Once the link can be made at all; a port that is taken leaves the flow open for the next try.
+        await self._links.open()
+        return interaction
+
+    async def _begin(
+        self,
+        owner: Owner,
+        need: Need,
+        profile: str,
+        handler: Handler,
+        request: AuthenticateRequest | None,
+        *,
+        state: AuthState,
+        held: Connection | None,
+    ) -> Interaction:
+        # What was held is asked for again, so that the new credential can do all that the old one could.
+        already = frozenset[str]() if held is None or state is AuthState.NO_SESSION else held.scopes
+        scopes = self._ask_for(handler, need.scopes | already)
+
+        async def begin(uid: str) -> Mapping[str, Any]:
+            flow = self._answering.flow(handler, uid, owner, profile, scopes, request)
+            return _payload(flow, await handler.begin(flow))
+
+        return await self._interactions.open(
+            kind=InteractionKind.CONNECT,
+            owner=owner,
+            topic=topic_of(handler.provider.name, profile),
+            about=_about(handler, profile, scopes),
+            begin=begin,
+        )
+
+    def url(self, interaction: Interaction) -> str:
+        """The link to open."""
+        return str(self._interactions.payload(interaction)["url"])
+
+    async def authenticate(
+        self,
+        owner: Owner,
+        need: Need,
+        profile: str,
+        *,
+        refresh: Callable[[Connection, Handler], Awaitable[Connection]],
+        request: AuthenticateRequest | None = None,
+        asked: Interaction | None = None,
+        timeout: float = WAIT,
+    ) -> Connection:
+        """Give the connection, after waiting for the person where need be (seed 002, "authenticate").
+
+        ``asked`` is the question that the caller began; it is looked at where it is open no more, so that a refusal
+        is told as one.
+
+        Raises:
+            InvalidAuthState: nothing was begun.
+            AuthRefused: the person, or the provider, said no.
+            AuthExpired: nobody answered within ``timeout`` seconds.
+        """
+        state, held, pending, handler = await self._look(owner, need, profile)
+        if not handler.interactive:
+            return await self.obtain(handler, owner, need, profile)
+        if state is AuthState.SKIP_AUTH and held is not None:
+            return held
+        if state is AuthState.DO_REFRESH and held is not None:
+            return await refresh(held, handler)
+        pending = pending or asked
+        if pending is None:
+            raise InvalidAuthState(
+                f"No connection to {handler.provider.title} was begun for this request ({state.value}). "
+                "Call prepare first, and have the person open the link that it gives."
+            )
+        return await self._answering.wait(pending, handler, request=request, timeout=timeout)
+
+    async def obtain(self, handler: Handler, owner: Owner, need: Need, profile: str) -> Connection:
+        """What needs no person is obtained at once, and kept nowhere.
+
+        Raises:
+            MissingSetting: what it is obtained from is not there.
+        """
+        flow = Flow(state="", owner=owner, profile=profile, scopes=need.scopes, redirect_uri="", pages="")
+        grant = await handler.finish(flow, {}, {})
+        return self._keeper.make(grant, handler, owner, profile=profile, asked=need.scopes)
+
+    async def _look(
+        self, owner: Owner, need: Need, profile: str
+    ) -> tuple[AuthState, Connection | None, Interaction | None, Handler]:
+        handler = self._finder.find(need.handler, need.provider or None)
+        if not handler.interactive:
+            return AuthState.SKIP_AUTH, None, None, handler
+        held = await self._store.get(owner, handler.provider.name, profile)
+        if held is not None and need.handler is not None and held.handler != handler.name:
+            held = None
+        scoped = handler.scoped if held is None else self._scoped(held, handler)
+        now = self._clock.now()
+        state = view(held, None, scopes=need.scopes, scoped=scoped, now=now)
+        if state in (AuthState.SKIP_AUTH, AuthState.DO_REFRESH):
+            return state, held, None, handler
+        pending = await self._interactions.find(
+            InteractionKind.CONNECT, owner, topic_of(handler.provider.name, profile)
+        )
+        return view(held, pending, scopes=need.scopes, scoped=scoped, now=now), held, pending, handler
+
+    def _scoped(self, held: Connection, handler: Handler) -> bool:
+        """Whether scopes limit what is held: a pasted token does what it does."""
+        if held.handler == handler.name:
+            return handler.scoped
+        return self._finder.find(held.handler, held.provider).scoped
+
+    async def _renewed(
+        self, pending: Interaction, handler: Handler, need: Need, request: AuthenticateRequest | None
+    ) -> Interaction:
+        """The open flow, asked for more scopes where the need has more, and with a link that leads back here."""
+        payload = self._interactions.payload(pending)
+        asked = frozenset[str](payload["scopes"])
+        enough = need.scopes <= asked or not handler.scoped
+        here = payload["redirect_uri"] == self._links.redirect_uri(handler)
+        if (enough and here) or pending.phase not in WAITING:
+            return pending
+        scopes = self._ask_for(handler, asked | need.scopes)
+        profile = str(pending.about["profile"])
+        flow = self._answering.flow(handler, payload["state"], pending.owner, profile, scopes, request)
+        begun = handler.reopen(flow, payload["private"]) or await handler.begin(flow)
+        widened = await self._interactions.amend(
+            pending,
+            payload={**payload, **_payload(flow, begun)},
+            about=_about(handler, profile, scopes),
+        )
+        return widened or await self._interactions.get(pending.id) or pending
+
+    def _ask_for(self, handler: Handler, scopes: frozenset[str]) -> frozenset[str]:
+        return scopes | handler.recommended_scopes if handler.scoped else scopes
+
+def _payload(flow: Flow, begun: Begun) -> dict[str, Any]:
+    return {
+        "url": begun.url,
+        "private": dict(begun.private),
+        "scopes": sorted(flow.scopes),
+        "redirect_uri": flow.redirect_uri,
+    }
+
+
+def _about(handler: Handler, profile: str, scopes: frozenset[str]) -> dict[str, object]:
+    return {
+        "provider": handler.provider.name,
+        "title": handler.provider.title,
+        "handler": handler.name,
+        "profile": profile,
+        "scopes": sorted(scopes),
+    }

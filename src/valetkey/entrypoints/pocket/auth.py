@@ -1,0 +1,204 @@
+"""PocketAuth: check, prepare, authenticate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from valetkey.connections.driven import Driven
+from valetkey.connections.find import DEFAULT_PROFILE, INVITATION
+from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthHandlerInterface, Handler
+from valetkey.connections.states import AuthState
+from valetkey.entrypoints.pocket.default import default_system
+from valetkey.errors import UnknownProvider
+from valetkey.identity.verifiers.vouched import owner_of
+from valetkey.model.connections import Connection
+from valetkey.model.interactions import Interaction, InteractionKind
+from valetkey.model.needs import Need
+from valetkey.providers.names import AuthProvider
+from valetkey.wiring import build
+from valetkey.wiring.system import System
+
+
+class PocketAuth:
+    """The accounts of this program's threads: what seed 002 calls check, prepare and authenticate.
+
+    Args:
+        handlers: auth handler classes of your own; one of the same name goes before ours.
+        use_prebuilt_handlers: whether ours are there too; as settings say (``auth.use_prebuilt_auth``) by default.
+    """
+
+    def __init__(
+        self,
+        handlers: Sequence[type[AuthHandlerInterface]] | None = None,
+        *,
+        use_prebuilt_handlers: bool | None = None,
+    ) -> None:
+        self._own = tuple(handlers or ())
+        self._prebuilt = use_prebuilt_handlers
+        self._derived: System | None = None
+
+    @property
+    def system(self) -> System:
+        """The parts that this works with; made at first need."""
+        base = default_system(routers=[router for cls in self._own if (router := getattr(cls, "router", None))])
+        if not self._own and self._prebuilt is not False:
+            return base
+        if self._derived is None or not self._derived.shares(base):
+            self._derived = build.derive(base, handlers=[cls() for cls in self._own], prebuilt=self._prebuilt)
+        return self._derived
+
+    @property
+    def handlers(self) -> dict[str, Any]:
+        """The handlers of your own, by name."""
+        return {name: _seed(handler) for name, handler in self.system.handling.own.items()}
+
+    def find_handler_instance(
+        self, name: str | None = None, auth_provider: AuthProvider | None = None
+    ) -> AuthHandlerInterface | Handler:
+        """By name, else the provider's default.
+
+        Raises:
+            UnknownProvider: there is none; the text names the nearest.
+        """
+        return _seed(self._handler(name, auth_provider))
+
+    def make_request(
+        self,
+        auth_scopes: list[str] | None = None,
+        auth_handler_name: str | None = None,
+        auth_provider: AuthProvider | None = None,
+        **kwargs: Any,
+    ) -> AuthenticateRequest:
+        """A request with these scopes, as the handler makes it."""
+        handler = self._handler(auth_handler_name, auth_provider)
+        if isinstance(handler, Driven):
+            return handler.request(frozenset(auth_scopes or ()), **kwargs)
+        return AuthenticateRequest(auth_scopes=auth_scopes or [])
+
+    async def check(
+        self,
+        auth_req: AuthenticateRequest,
+        auth_handler_name: str | None = None,
+        auth_provider: AuthProvider | None = None,
+        thread_id: str = "default",
+        profile: str = DEFAULT_PROFILE,
+        *args: Any,
+        **kwargs: Any,
+    ) -> AuthState:
+        """The state of this request (seed 002, "check")."""
+        need = self._need(auth_req, auth_handler_name, auth_provider)
+        return await self.system.connecting.check(owner_of(thread_id), need, profile)
+
+    async def prepare(
+        self,
+        auth_req: AuthenticateRequest,
+        auth_handler_name: str | None = None,
+        auth_provider: AuthProvider | None = None,
+        thread_id: str = "default",
+        profile: str = DEFAULT_PROFILE,
+        **kwargs: Any,
+    ) -> str | None:
+        """Begin where a person is needed: ``User needs to authenticate using the following URL: <url>``, else None.
+
+        Raises:
+            MissingSetting: the provider has no client id in settings.
+            PortTaken: the callback server cannot listen.
+        """
+        interaction = await self.begin(
+            self._need(auth_req, auth_handler_name, auth_provider), thread_id, profile, request=auth_req
+        )
+        return None if interaction is None else f"{INVITATION}{self.system.connecting.url(interaction)}"
+
+    async def begin(
+        self, need: Need, thread_id: str, profile: str, *, request: AuthenticateRequest | None = None
+    ) -> Interaction | None:
+        """The open question for that need; None when no person is needed."""
+        return await self.system.connecting.prepare(owner_of(thread_id), need, profile, request=request)
+
+    async def authenticate_async(
+        self,
+        auth_req: AuthenticateRequest,
+        auth_handler_name: str | None = None,
+        auth_provider: AuthProvider | None = None,
+        thread_id: str = "default",
+        profile: str = DEFAULT_PROFILE,
+        **kwargs: Any,
+    ) -> AuthContext:
+        """What is held, refreshed where need be; waits up to 300 s for the person.
+
+        Raises:
+            InvalidAuthState: nothing was begun.
+            AuthRefused: the person, or the provider, said no.
+            AuthExpired: nobody answered in time.
+            RefreshFailed: the person has to sign in again.
+        """
+        need = self._need(auth_req, auth_handler_name, auth_provider)
+        system = self.system
+        connection = await system.connecting.authenticate(
+            owner_of(thread_id), need, profile, refresh=system.refresher.fresh, request=auth_req
+        )
+        return self._context(connection)
+
+    def get_auth_context(
+        self,
+        auth_provider: AuthProvider,
+        thread_id: str = "default",
+        profile: str = DEFAULT_PROFILE,
+        **kwargs: Any,
+    ) -> AuthContext | None:
+        """What is held now, as it is; None when nothing is."""
+        system = self.system
+        held = system.home.block(lambda: system.connections.get(owner_of(thread_id), auth_provider.value, profile))
+        return None if held is None else self._context(held)
+
+    async def list_session_state(
+        self, thread_id: str, auth_provider: AuthProvider | None = None
+    ) -> list[dict[str, Any]]:
+        """The accounts of one thread, and its flows: provider, profile, scope and state of each."""
+        system, owner = self.system, owner_of(thread_id)
+        only = None if auth_provider is None else auth_provider.value
+        held = {(row.provider, row.profile): row for row in await system.connections.of_owner(owner, only)}
+        states = []
+        for (provider, profile), row in held.items():
+            need = Need(provider=provider, scopes=row.scopes, handler=row.handler)
+            state = await system.connecting.check(owner, need, profile)
+            states.append({"provider": provider, "profile": profile, "scope": sorted(row.scopes), "state": state.value})
+        for flow in await system.interactions.of_owner(owner, InteractionKind.CONNECT):
+            provider, profile = str(flow.about["provider"]), str(flow.about["profile"])
+            if (provider, profile) in held or (only is not None and provider != only):
+                continue
+            scopes = frozenset(system.interactions.payload(flow)["scopes"])
+            need = Need(provider=provider, scopes=scopes, handler=str(flow.about["handler"]))
+            state = await system.connecting.check(owner, need, profile)
+            states.append({"provider": provider, "profile": profile, "scope": sorted(scopes), "state": state.value})
+        return states
+
+    def delete_session(
+        self, auth_provider: AuthProvider, thread_id: str = "default", profile: str = DEFAULT_PROFILE
+    ) -> bool:
+        """Forget the account, and its open flow; revoke it at the provider, where it can be. False: there was none."""
+        system = self.system
+        owner = owner_of(thread_id)
+        report = system.home.block(lambda: system.disconnector.disconnect(owner, auth_provider.value, profile))
+        return report.deleted
+
+    def _handler(self, name: str | None, auth_provider: AuthProvider | None) -> Handler:
+        if name is None and auth_provider is None:
+            raise UnknownProvider("Name an auth handler or a provider: neither was given.")
+        return self.system.handling.find(name, None if auth_provider is None else auth_provider.value)
+
+    def _need(self, auth_req: AuthenticateRequest, name: str | None, auth_provider: AuthProvider | None) -> Need:
+        handler = self._handler(name, auth_provider)
+        return Need(provider=handler.provider.name, scopes=frozenset(auth_req.auth_scopes or ()), handler=name)
+
+    def _context(self, connection: Connection) -> AuthContext:
+        system = self.system
+        handler = system.handling.find(connection.handler, connection.provider)
+        return handler.context(system.sealer.open_credential(connection), connection)
+
+
+def _seed(handler: Handler) -> AuthHandlerInterface | Handler:
+    return handler.handler if isinstance(handler, Driven) else handler
+
+

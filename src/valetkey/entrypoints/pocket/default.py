@@ -1,0 +1,17 @@
+"""The default system of this process, with the callback server of a script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from valetkey.entrypoints import local
+from valetkey.wiring import build
+from valetkey.wiring.system import System
+
+
+def default_system(*, routers: Sequence[Any] = ()) -> System:
+    """The default system; ``routers`` of auth handlers are served under ``/auth`` beside its own pages."""
+    system = build.default()
+    local.attach(system, routers)
+    return system

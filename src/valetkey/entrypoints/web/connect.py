@@ -1,0 +1,166 @@
+"""Connect an account: the callbacks, the form for pasted values, and the page that says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from valetkey.connections.answer import Answering
+from valetkey.connections.handler import Handler
+from valetkey.entrypoints.web import page
+from valetkey.entrypoints.web.forms import Forms
+from valetkey.errors import AuthExpired, AuthRefused, InvalidAnswer, ValetkeyError
+from valetkey.interactions.service import Interactions
+from valetkey.interactions.states import WAITING
+from valetkey.model.interactions import Interaction, Phase
+
+PASTED = ("token", "basicauth", "keypair")
+
+
+class ConnectPages:
+    """The pages of one system. Every answer of a provider ends on a clean URL, without code and state."""
+
+    def __init__(self, *, answering: Answering, interactions: Interactions, forms: Forms, program: str) -> None:
+        self._answering = answering
+        self._interactions = interactions
+        self._forms = forms
+        self._program = program
+        self._promised: set[str] = set()
+        self._kept = asyncio.Event()
+        self._kept.set()
+
+    async def keep_promises(self, seconds: float) -> None:
+        """Wait until every browser that was sent on to a result has it, ``seconds`` at most.
+
+        A script may end as soon as its account is connected; the person is still to see that it is.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._kept.wait()
+
+    def _promise(self, interaction: Interaction) -> None:
+        self._promised.add(interaction.id)
+        self._kept.clear()
+
+    def _keep(self, interaction_id: str) -> None:
+        self._promised.discard(interaction_id)
+        if not self._promised:
+            self._kept.set()
+
+    def routes(self) -> list[BaseRoute]:
+        """To be mounted where the addresses of ``Links`` point."""
+        return [
+            Route("/health", self.health, methods=["GET"]),
+            Route("/auth/{provider}/oauth2/callback", self.callback, methods=["GET"]),
+            Route("/auth/{provider}/result/{interaction}", self.result, methods=["GET"]),
+            *(Route(f"/auth/{{provider}}/{kind}", self.show_form, methods=["GET"]) for kind in PASTED),
+            *(Route(f"/auth/{{provider}}/{kind}", self.take_form, methods=["POST"]) for kind in PASTED),
+        ]
+
+    async def health(self, request: Request) -> Response:
+        """Whether this server is up."""
+        return JSONResponse({"status": "ok"})
+
+    async def callback(self, request: Request) -> Response:
+        """A provider sends the browser back (RFC 6749 §4.1.2)."""
+        provider = request.path_params["provider"]
+        parameters = request.query_params.multi_items()
+        interaction, _ = await self._answering.asked(provider, parameters)
+        return await self._answer(interaction, provider, parameters, "../result")
+
+    async def show_form(self, request: Request) -> Response:
+        """Ask for the values that a provider gave the person."""
+        interaction, handler = await self._pasted(request)
+        return self._form(request, interaction, handler)
+
+    async def take_form(self, request: Request) -> Response:
+        """Take the values; by POST only, so that none is ever in a URL."""
+        interaction, handler = await self._pasted(request)
+        state = request.query_params["state"]
+        fields = await self._forms.read(request, state)
+        provider = handler.provider.name
+        parameters = [("state", state), *((name, value) for name, value in fields.items() if name != "state")]
+        try:
+            handler.judge(self._interactions.payload(interaction)["private"], parameters)
+        except InvalidAnswer as wrong:
+            return self._form(request, interaction, handler, error=wrong.message)
+        return await self._answer(interaction, provider, parameters, "result")
+
+    async def result(self, request: Request) -> Response:
+        """How it ended."""
+        interaction = await self._interactions.get(request.path_params["interaction"])
+        self._keep(request.path_params["interaction"])
+        if interaction is None or interaction.about.get("provider") != request.path_params["provider"]:
+            return page.not_found()
+        title = str(interaction.about["title"])
+        if interaction.phase in (Phase.DONE, Phase.ANSWERED, Phase.SETTLING):
+            return page.connected(
+                provider=title,
+                profile=str(interaction.about["profile"]),
+                scopes=[str(scope) for scope in _listed(interaction.about["scopes"])],
+                program=self._program,
+            )
+        if interaction.phase is Phase.REFUSED:
+            return page.refused(provider=title, reason=interaction.reason)
+        if interaction.phase is Phase.EXPIRED:
+            return page.expired(provider=title)
+        if interaction.phase is Phase.FAILED:
+            return page.failed(
+                title=f"{title} is not connected",
+                what=interaction.reason,
+                next_step="Go back to your program and start again: it gives you a new link.",
+                status=409,
+                reference=page.reference_of(request.scope),
+            )
+        return page.not_found()
+
+    async def _answer(
+        self, interaction: Interaction, provider: str, parameters: list[tuple[str, str]], result: str
+    ) -> Response:
+        self._promise(interaction)
+        try:
+            await self._answering.answered(provider, parameters)
+        except ValetkeyError as error:
+            now = await self._interactions.get(interaction.id)
+            unanswered = now is None or now.phase in WAITING or now.phase is Phase.ANSWERED
+            if unanswered or isinstance(error, InvalidAnswer):
+                self._keep(interaction.id)
+                return page.from_error(error, provider=str(interaction.about["title"]))
+        # Relative, so that a prefix that a reverse proxy takes off stays in the browser's address.
+        return Response(status_code=303, headers={"Location": f"{result}/{interaction.id}"})
+
+    async def _pasted(self, request: Request) -> tuple[Interaction, Handler]:
+        interaction, handler = await self._answering.asked(
+            request.path_params["provider"], request.query_params.multi_items()
+        )
+        if interaction.phase is Phase.EXPIRED:
+            raise AuthExpired(interaction.reason)
+        if interaction.phase is Phase.REFUSED:
+            raise AuthRefused(interaction.reason)
+        if interaction.phase not in WAITING or not handler.fields:
+            raise InvalidAnswer(f"This link was used already ({interaction.phase}). Go back to your program.")
+        return interaction, handler
+
+    def _form(
+        self, request: Request, interaction: Interaction, handler: Handler, error: str | None = None
+    ) -> Response:
+        state = request.query_params["state"]
+        return page.paste_form(
+            provider=handler.provider.title,
+            fields=handler.fields,
+            action=f"{request.url.path.rpartition('/')[2]}?state={state}",
+            token=self._forms.issue(request, state),
+            error=error,
+            docs=handler.provider.docs,
+            scopes=[str(scope) for scope in _listed(interaction.about["scopes"])],
+            program=self._program,
+            owner=interaction.owner.subject,
+        )
+
+
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []

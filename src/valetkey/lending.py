@@ -1,0 +1,91 @@
+"""A credential for one call: unsealed late, bound to its origins, placed, scrubbed, gone."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from valetkey.connections.answer import Finder
+from valetkey.errors import ValetkeyError
+from valetkey.model.calls import Connected, Lent
+from valetkey.model.connections import Connection, Credential
+from valetkey.ports.stores import ConnectionStore
+from valetkey.secret import Secret
+from valetkey.vault.seal import Sealer
+
+CONVERSATIONS = 10_000
+"""How many conversations are remembered; the one not heard of for longest is forgotten first."""
+
+
+class Lender:
+    """Lends credentials, and remembers which connections a conversation was lent: never their values."""
+
+    def __init__(self, *, sealer: Sealer, finder: Finder, store: ConnectionStore) -> None:
+        self._sealer = sealer
+        self._finder = finder
+        self._store = store
+        self._lock = threading.Lock()
+        self._conversations: OrderedDict[str, frozenset[str]] = OrderedDict()
+
+    async def lend(self, connected: Connected) -> Lent:
+        """Unseal what the connections hold, for this one call.
+
+        Raises:
+            VaultError: a credential cannot be opened.
+        """
+        call = connected.allowed.call
+        variables: dict[str, Secret] = {}
+        secrets: list[Secret] = []
+        origins: frozenset[str] = frozenset()
+        for connection in connected.connections:
+            credential = self._sealer.open_credential(connection)
+            handler = self._finder.find(connection.handler, connection.provider)
+            given = handler.variables(credential)
+            variables.update(given)
+            secrets.extend((*_values(credential), *given.values()))
+            origins |= handler.origins
+        earlier = self._remember(call.conversation, connected.connections)
+        if earlier:
+            secrets.extend(await self._unseal(earlier))
+        return Lent(
+            connected=connected,
+            variables=variables,
+            context={"thread_id": connected.allowed.caller.owner.subject, "profile": call.profile or "default"},
+            secrets=tuple(secrets),
+            origins=origins,
+        )
+
+    def _remember(self, conversation: str, connections: tuple[Connection, ...]) -> frozenset[str]:
+        """Note what is lent now; what was lent before, besides."""
+        lent = frozenset(connection.id for connection in connections)
+        with self._lock:
+            before = self._conversations.get(conversation, frozenset())
+            if lent - before:
+                self._conversations[conversation] = before | lent
+            if conversation in self._conversations:
+                self._conversations.move_to_end(conversation)
+            if len(self._conversations) > CONVERSATIONS:
+                self._conversations.popitem(last=False)
+        return before - lent
+
+    async def _unseal(self, connection_ids: frozenset[str]) -> list[Secret]:
+        secrets: list[Secret] = []
+        for connection_id in connection_ids:
+            connection = await self._store.by_id(connection_id)
+            if connection is None:
+                continue
+            try:
+                credential = self._sealer.open_credential(connection)
+                handler = self._finder.find(connection.handler, connection.provider)
+            except ValetkeyError:
+                # A row that cannot be opened here cannot have been lent from here since.
+                continue
+            secrets.extend((*_values(credential), *handler.variables(credential).values()))
+        return secrets
+
+
+def _values(credential: Credential) -> tuple[Secret, ...]:
+    held = [credential.access_token, *credential.fields.values()]
+    if credential.refresh_token is not None:
+        held.append(credential.refresh_token)
+    return tuple(value for value in held if value)

@@ -1,0 +1,84 @@
+"""The whole road on one screen.
+
+request ─▶ Presented ─identify─▶ Caller ─decide─▶ Allowed ─connect─▶ Connected ─lend─▶ Lent ─call─▶ ToolResult ─▶ response
+
+Each step takes only what the step before gave, so that leaving one out does not type-check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from valetkey.connections.find import Connector
+from valetkey.errors import ToolFailed, ToolTimeout
+from valetkey.identity.chain import Chain
+from valetkey.lending import Lender
+from valetkey.model.calls import Call, Lent, Presented, ToolResult
+from valetkey.policy.decide import Policy
+from valetkey.scrub import Scrubber
+from valetkey.tools.rejected import Rejection, rejection
+from valetkey.tools.tool import Tool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Road:
+    """The steps, as wiring chose them."""
+
+    chain: Chain
+    policy: Policy
+    connector: Connector
+    lender: Lender
+
+    async def travel(self, presented: Presented, tool: Tool, call: Call) -> ToolResult:
+        """Take one call all the way.
+
+        Raises:
+            InvalidArguments: the arguments do not fit the tool.
+            Unauthenticated, CouldNotTell: identify.
+            Denied: decide.
+            AuthRequired, ProviderUnavailable: connect.
+            VaultError: lend.
+        """
+        arguments = tool.bind(call.arguments)
+        caller = await self.chain.identify(presented)
+        allowed = self.policy.decide(caller, replace(call, needs=tool.needs) if call.needs != tool.needs else call)
+        connected = await self.connector.connect(allowed)
+        lent = await self.lender.lend(connected)
+        try:
+            return await run(tool, lent, arguments)
+        except ToolFailed as failure:
+            verdict = rejection(failure, lent.origins)
+            renewed = None if verdict is Rejection.NONE else await self.connector.renew(connected)
+            if renewed is None:
+                return await self._failed(failure, lent, verdict)
+        again = await self.lender.lend(renewed)
+        try:
+            return await run(tool, replace(again, secrets=again.secrets + lent.secrets), arguments)
+        except ToolFailed as failure:
+            return await self._failed(failure, again, rejection(failure, again.origins))
+
+    async def _failed(self, failure: ToolFailed, lent: Lent, verdict: Rejection) -> ToolResult:
+        """The text for the model; a credential that the provider's own API refuses is not offered again."""
+        if verdict is Rejection.CERTAIN:
+            await self.connector.give_up(lent.connected)
+        return ToolResult(value=str(failure), failed=True)
+
+
+async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object]) -> ToolResult:
+    """Run the tool under its deadline, and star what was lent out of what it gives.
+
+    Raises:
+        ToolFailed: the tool's own code raised, or ran out of time; the text is scrubbed, the cause is the tool's own.
+    """
+    limit = asyncio.timeout(lent.connected.allowed.call.deadline)
+    try:
+        async with limit:
+            value = await tool.run(lent, arguments)
+    except Exception as error:
+        if limit.expired() and isinstance(error, TimeoutError):
+            raise ToolTimeout(f"timeout tool call: {tool.name} did not end within {tool.deadline:g} s") from None
+        text = Scrubber(lent.secrets).text(str(error) or type(error).__name__)
+        raise ToolFailed(f"There was an error while executing the tool: {text}") from error
+    return ToolResult(value=Scrubber(lent.secrets).value(value) if lent.secrets else value)

@@ -1,0 +1,214 @@
+"""Seeds 000-002's names for them; config()."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from valetkey.errors import InvalidSetting, MissingSetting
+from valetkey.oauth.clients import ClientSettings
+from valetkey.secret import Secret
+from valetkey.settings.sections import Callbacks, General, Session
+from valetkey.settings.sources import Sources, load
+
+KNOWN = {
+    **{field.name: field.name for field in fields(Callbacks)},
+    "vault_key": "vault_key",
+    "database_url": "database_url",
+    "allowed_hosts": "allowed_hosts",
+    "provider_paths": "provider_paths",
+    "ca_file": "ca_file",
+    "tool_vars": "tool_vars",
+    "auth.use_prebuilt_auth": "use_prebuilt_auth",
+    "session.session_type": "session_type",
+}
+"""Every setting of this dialect but the providers' own, and the field that it fills."""
+
+IGNORED = ("docks.", "session.redis.", "log_level", "auth.auth_encryption_secret_key", "home", "redis_url")
+"""Names of the dialect that mean nothing here, or that another part reads."""
+
+_log = logging.getLogger("valetkey")
+_Section = TypeVar("_Section", Callbacks, Session, General)
+
+
+class ProviderConfig:
+    """``config.auth.<provider>``: a client's settings, by attribute. Its repr shows names only."""
+
+    def __init__(self, client_id: str | None = None, client_secret: str | None = None, **values: Any) -> None:
+        given = {"client_id": client_id, "client_secret": client_secret, **values}
+        self.__dict__.update({name: value for name, value in given.items() if value is not None})
+        self.__dict__["_client"] = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__.update({name: value, "_client": None})
+
+    def given(self) -> dict[str, Any]:
+        """The values that are there, by name."""
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+
+    def client(self, provider: str) -> ClientSettings | None:
+        """The same as the road reads it: made once, and anew after a change; None when nothing is there."""
+        made: ClientSettings | None = self.__dict__["_client"]
+        if made is None and self.given():
+            made = self.__dict__["_client"] = _client(provider, self.given())
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name == "use_recommended_scope":
+            return True
+        raise MissingSetting(
+            f"The setting {name} of this provider is not there. Write it into valetkey.toml under [auth.<provider>], "
+            f"or set VALETKEY_AUTH__<PROVIDER>__{name.upper()}."
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}=***' for name in self.given())})"
+
+
+class AuthConfig:
+    """``config.auth``: one :class:`ProviderConfig` for each provider; assigning one replaces it at once."""
+
+    def __init__(self, sources: Sources) -> None:
+        object.__setattr__(self, "_sources", sources)
+        object.__setattr__(self, "_given", {})
+
+    def __getattr__(self, provider: str) -> ProviderConfig:
+        if provider.startswith("_"):
+            raise AttributeError(provider)
+        given: ProviderConfig | None = self._given.get(provider)
+        if given is None:
+            given = self._given[provider] = ProviderConfig(**self._sources.under(f"auth.{provider}"))
+        return given
+
+    def __setattr__(self, provider: str, value: object) -> None:
+        if isinstance(value, ProviderConfig):
+            value = value.given()
+        values = dict(value) if isinstance(value, Mapping) else dict(vars(value))
+        self._given[provider] = ProviderConfig(**values)
+
+    def __repr__(self) -> str:
+        return "AuthConfig(…)"
+
+
+class Config:
+    """Settings of the Pocket dialect. ``config.auth.slack.client_id`` and ``config().auth.slack.client_id`` both work."""
+
+    def __init__(self, sources: Sources) -> None:
+        _check_names(sources)
+        self.sources = sources
+        self.callbacks = _section(Callbacks, sources)
+        self.session = _section(Session, sources)
+        self.general = _section(General, sources)
+        self.auth = AuthConfig(sources)
+
+    @classmethod
+    def load(cls, folder: Path, environ: Mapping[str, str], **keywords: Any) -> Config:
+        """Read all sources.
+
+        Raises:
+            InvalidSetting: a file or a value cannot be used; the text names it.
+        """
+        return cls(load(folder, environ, keywords))
+
+    def client(self, provider: str) -> ClientSettings | None:
+        """Who we are at that provider; None when no setting names it."""
+        found: ProviderConfig = getattr(self.auth, provider)
+        return found.client(provider)
+
+    @cached_property
+    def moved_providers(self) -> list[str]:
+        """The providers whose endpoints settings point elsewhere."""
+        ends = (".authorize_url", ".token_url")
+        names = [name.split(".")[1] for name in self.sources.names() if name.startswith("auth.") and name.endswith(ends)]
+        return list(dict.fromkeys(names))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        for section in (self.callbacks, self.session, self.general):
+            if hasattr(section, name):
+                return getattr(section, name)
+        raise AttributeError(f"no setting of that name: {name}")
+
+    def __repr__(self) -> str:
+        return "Config(…)"
+
+
+def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
+    known = {field.name for field in fields(ClientSettings)}
+    extra = {name: str(value) for name, value in given.items() if name not in known}
+    values = {name: value for name, value in given.items() if name in known}
+    secret = values.pop("client_secret", None)
+    recommended = values.pop("use_recommended_scope", True)
+    environment = values.pop("environment", {})
+    if isinstance(environment, str):
+        environment = _from_json(environment, f"auth.{provider}.environment")
+    try:
+        return ClientSettings(
+            client_secret=None if secret is None else Secret(str(secret)),
+            use_recommended_scope=TypeAdapter(bool).validate_python(recommended),
+            environment=TypeAdapter(dict[str, str]).validate_python(environment),
+            values=extra,
+            **{name: str(value) for name, value in values.items()},
+        )
+    except ValidationError as error:
+        raise InvalidSetting(f"[auth.{provider}] cannot be used: {_explain(error)}.") from None
+
+
+def _section(cls: type[_Section], sources: Sources) -> _Section:
+    hints = get_type_hints(cls)
+    values = {}
+    for name, field_name in KNOWN.items():
+        value = sources.get(name)
+        if field_name in hints and value is not None:
+            values[field_name] = _read(hints[field_name], value, f"{name} ({sources.source_of(name)})")
+    return cls(**values)
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    if hint == Secret | None:
+        return Secret(str(value))
+    if isinstance(value, str) and get_origin(hint) in (frozenset, tuple):
+        value = _from_json(value, where) if value.startswith("[") else [part.strip() for part in value.split(",")]
+    elif isinstance(value, str) and get_origin(hint) is Mapping:
+        value = _from_json(value, where)
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise InvalidSetting(f"The setting {where} cannot be used: {_explain(error)}.") from None
+
+
+def _from_json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InvalidSetting(f"The setting {where} has to be JSON, such as {{\"A\": \"B\"}}.") from None
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return str(first["msg"])
+
+
+def _check_names(sources: Sources) -> None:
+    """A name that nobody knows is an error in our own files, and a warning where others keep theirs, too."""
+    for layer in sources.layers:
+        for name in layer.values:
+            if name in KNOWN or name.startswith((*IGNORED, "auth.")):
+                continue
+            near = difflib.get_close_matches(name, KNOWN, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            text = f"{layer.source} has the setting {name}, which is not known.{hint}"
+            if layer.source in ("valetkey.toml", "keywords"):
+                raise InvalidSetting(f"{text} Correct it or take it out.")
+            _log.warning("%s", text)

@@ -1,0 +1,75 @@
+"""One frozen section per room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from valetkey.secret import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callbacks:
+    """Pocket's own auth server, and how providers reach it.
+
+    Attributes:
+        internal_server_port: HTTP on loopback.
+        enable_local_callback_proxy: whether HTTPS is served on loopback too, at ``public_server_port``.
+        public_hostname, public_server_protocol, public_server_port: what redirect URIs begin with.
+        callback_url_rewrite_prefix: the path that redirect URIs begin with; a reverse proxy in front takes it off.
+    """
+
+    internal_server_port: int = 8000
+    enable_local_callback_proxy: bool = True
+    public_hostname: str = "localhost"
+    public_server_protocol: Literal["https", "http"] = "https"
+    public_server_port: int = 8001
+    callback_url_rewrite_prefix: str = "proxy"
+
+    @property
+    def internal_base_url(self) -> str:
+        """Where this process listens."""
+        return f"http://localhost:{self.internal_server_port}"
+
+    @property
+    def public_base_url(self) -> str:
+        """What a browser is told."""
+        usual = {"https": 443, "http": 80}[self.public_server_protocol]
+        port = "" if self.public_server_port == usual else f":{self.public_server_port}"
+        return f"{self.public_server_protocol}://{self.public_hostname}{port}"
+
+    @property
+    def prefixed_base_url(self) -> str:
+        """The public base URL with the prefix, without a slash at the end."""
+        prefix = self.callback_url_rewrite_prefix.strip("/")
+        return f"{self.public_base_url}/{prefix}" if prefix else self.public_base_url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Where connections are kept."""
+
+    session_type: Literal["sqlite", "in_memory"] = "sqlite"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class General:
+    """The rest.
+
+    Attributes:
+        vault_key: 32 bytes, base64url or hexadecimal; several, parted by commas: the first writes.
+        database_url: ``sqlite:///path``; by default ``valetkey.db`` in the data folder.
+        allowed_hosts: private hosts that settings may name as endpoints.
+        provider_paths: folders with a ``valetkey_providers`` folder.
+        ca_file: further certificates to trust, PEM.
+        tool_vars: values that tools read by name.
+    """
+
+    vault_key: Secret | None = None
+    database_url: Secret | None = None
+    allowed_hosts: frozenset[str] = frozenset()
+    provider_paths: tuple[str, ...] = ()
+    ca_file: str = ""
+    tool_vars: Mapping[str, str] = field(default_factory=dict)
+    use_prebuilt_auth: bool = True

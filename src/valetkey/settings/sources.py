@@ -1,0 +1,122 @@
+"""Files, environment, keywords: which wins, where a value came from, what is unknown."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from valetkey.errors import InvalidSetting
+
+PREFIXES = ("POCKET_", "VALETKEY_")
+"""Environment names that are ours, the stronger last."""
+
+SECRET_NAMES = frozenset({"client_secret", "vault_key", "database_url", "redis_url", "password", "api_key"})
+
+_log = logging.getLogger("valetkey")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Settings of one source, by dotted name."""
+
+    source: str
+    values: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All layers, the strongest first."""
+
+    layers: tuple[Layer, ...]
+
+    def get(self, name: str) -> Any:
+        """The value of a dotted name; None when no source has it."""
+        return next((layer.values[name] for layer in self.layers if name in layer.values), None)
+
+    def source_of(self, name: str) -> str:
+        """Which source it came from."""
+        return next((layer.source for layer in self.layers if name in layer.values), "default")
+
+    def names(self) -> Iterator[str]:
+        """Every dotted name that any source has, once."""
+        yield from dict.fromkeys(name for layer in self.layers for name in layer.values)
+
+    def under(self, prefix: str) -> dict[str, Any]:
+        """All values below ``prefix.``, the strongest of each, by what follows the prefix."""
+        start = f"{prefix}."
+        return {name.removeprefix(start): self.get(name) for name in self.names() if name.startswith(start)}
+
+
+def load(folder: Path, environ: Mapping[str, str], keywords: Mapping[str, Any] | None = None) -> Sources:
+    """Read all sources. In this order: keywords, environment, ``.env``, ``.secrets.toml``, ``valetkey.toml`` or
+    ``settings.toml`` in ``folder``.
+
+    Raises:
+        InvalidSetting: a file cannot be read as what it is; the text names the file and the line.
+    """
+    layers = [
+        Layer("keywords", flatten(keywords or {})),
+        Layer("environment", from_environment(environ)),
+    ]
+    dotenv = folder / ".env"
+    if dotenv.is_file():
+        layers.append(Layer(".env", from_environment(_read_dotenv(dotenv))))
+    chosen = "valetkey.toml" if (folder / "valetkey.toml").is_file() else "settings.toml"
+    for name in (".secrets.toml", chosen):
+        path = folder / name
+        if path.is_file():
+            layers.append(Layer(name, flatten(_read_toml(path))))
+    for layer in layers:
+        _warn_if_others_can_read(folder / layer.source, layer)
+    return Sources(tuple(layer for layer in layers if layer.values))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as dotted names. Tables of free names (``environment``, ``tool_vars``) stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key.lower()}" if key.upper() == key or not prefix else f"{prefix}{key}"
+        if isinstance(value, Mapping) and key not in ("environment", "tool_vars"):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """``VALETKEY_A__B`` and ``POCKET_A__B`` as ``a.b``; nothing else of the environment is looked at."""
+    found: dict[str, Any] = {}
+    for prefix in PREFIXES:
+        for name, value in environ.items():
+            if name.startswith(prefix):
+                found[name.removeprefix(prefix).lower().replace("__", ".")] = value
+    return found
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is such a file
+
+    return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{path.name} is not valid TOML: {error}. Correct it there.") from None
+    except OSError as error:
+        raise InvalidSetting(f"{path.name} cannot be read: {error.strerror}. Give its owner read permission.") from None
+
+
+def _warn_if_others_can_read(path: Path, layer: Layer) -> None:
+    if os.name != "posix" or not path.is_file():
+        return
+    secret = next((name for name in layer.values if name.rpartition(".")[2] in SECRET_NAMES), None)
+    if secret is not None and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        _log.warning("%s holds a secret (%s) and can be read by others: chmod 600 %s", path.name, secret, path.name)

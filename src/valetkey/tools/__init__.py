@@ -1,0 +1,1 @@
+"""What is called? One port, several kinds."""

@@ -1,0 +1,1 @@
+"""Settings in, a ready system out: the one place that picks adapters."""

@@ -1,0 +1,253 @@
+"""Choose and connect the parts; the default system of Pocket() and PocketAuth()."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from valetkey.connections.answer import Answering
+from valetkey.connections.connect import Connecting
+from valetkey.connections.disconnect import Disconnector
+from valetkey.connections.driven import Driven
+from valetkey.connections.find import Connector
+from valetkey.connections.handler import AuthHandlerInterface
+from valetkey.connections.handling import Handling
+from valetkey.connections.keep import Keeper
+from valetkey.connections.refresh import Refresher
+from valetkey.errors import InvalidSetting, UnknownProvider
+from valetkey.identity.chain import Chain
+from valetkey.identity.verifiers.vouched import Vouched
+from valetkey.interactions.service import Interactions
+from valetkey.lending import Lender
+from valetkey.oauth.clients import Clients
+from valetkey.pipeline import Road
+from valetkey.policy.decide import Policy
+from valetkey.ports.stores import ConnectionStore, InteractionStore
+from valetkey.ports.world import Clock, Entropy, Fetcher, KeySource
+from valetkey.providers.base import HandlerEntry, HandlerKind, Provider
+from valetkey.providers.inline import OAuthHandler
+from valetkey.providers.registry import Registry
+from valetkey.settings.pocket import Config
+from valetkey.vault.keyring import Keyring
+from valetkey.vault.seal import Sealer
+from valetkey.wiring.inline import inline_client
+from valetkey.wiring.links import CallbackLinks
+from valetkey.wiring.system import System
+
+_lock = threading.RLock()
+_default: System | None = None
+
+
+def default() -> System:
+    """The system of this process, made of the settings at first need; a fork makes its own."""
+    global _default  # noqa: PLW0603  # one for each process, by decision
+    with _lock:
+        if _default is None or not _default.ours:
+            _default = build(Config.load(Path.cwd(), os.environ))
+        return _default
+
+
+def use(system: System | None) -> None:
+    """Make ``system`` the default one; None: it is made anew at the next need. The one before is closed."""
+    global _default  # noqa: PLW0603
+    with _lock:
+        before, _default = _default, system
+    if before is not None and before is not system and before.ours:
+        before.close()
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """The data folder: ``VALETKEY_HOME``, else ``~/.valetkey``."""
+    given = environ.get("VALETKEY_HOME", "")
+    return Path(given).expanduser() if given else Path.home() / ".valetkey"
+
+
+def build(
+    config: Config,
+    *,
+    folder: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+    fetcher: Fetcher | None = None,
+    keys: KeySource | None = None,
+) -> System:
+    """A system of these settings. What is handed in is used instead of the real part.
+
+    Raises:
+        InvalidSetting: a setting cannot be used; the text names it.
+    """
+    from valetkey.adapters.home import HomeLoop  # noqa: PLC0415  # adapters load when a system is made
+    from valetkey.adapters.http import HttpClient  # noqa: PLC0415
+    from valetkey.adapters.local_messages import LocalWakeups  # noqa: PLC0415
+    from valetkey.adapters.system import SystemClock, SystemEntropy  # noqa: PLC0415
+
+    environ = os.environ if environ is None else environ
+    folder = folder or home_folder(environ)
+    clock = clock or SystemClock()
+    entropy = entropy or SystemEntropy()
+    home = HomeLoop()
+    wakeups = LocalWakeups()
+    closers: list[Callable[[], Any]] = []
+    if fetcher is None:
+        client = HttpClient(home=home, allowed_hosts=config.general.allowed_hosts, ca_file=Path(config.general.ca_file) if config.general.ca_file else None)
+        closers.append(lambda: home.block(client.close))
+        fetcher = client
+    sealer = Sealer(Keyring(keys or _keys(config, folder, entropy, clock)), entropy)
+    connections, interaction_rows, close_stores = _stores(config, folder)
+    closers.append(close_stores)
+    inline: dict[str, OAuthHandler] = {}
+    registry = Registry(config.general.provider_paths or ("",))
+    clients = Clients(
+        lambda name: inline_client(config, registry, inline[name]) if name in inline else config.client(name)
+    )
+    links = CallbackLinks(config, home)
+    interactions = Interactions(
+        store=interaction_rows, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups
+    )
+    keeper = Keeper(store=connections, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups)
+    refresher = Refresher(
+        store=connections, sealer=sealer, clock=clock, entropy=entropy, home=home, wakeups=wakeups
+    )
+    handling = Handling(registry, clients, fetcher, entropy, clock, environ)
+    return _connect(
+        System(
+            config=config,
+            folder=folder,
+            clock=clock,
+            entropy=entropy,
+            home=home,
+            wakeups=wakeups,
+            fetcher=fetcher,
+            environ=environ,
+            registry=registry,
+            clients=clients,
+            inline=inline,
+            links=links,
+            connections=connections,
+            interactions=interactions,
+            sealer=sealer,
+            keeper=keeper,
+            refresher=refresher,
+            closers=(*closers, home.close),
+            process=os.getpid(),
+        ),
+        handling,
+    )
+
+
+def derive(base: System, *, handlers: Sequence[AuthHandlerInterface], prebuilt: bool | None) -> System:
+    """The same system with auth handlers of the host program's own.
+
+    Raises:
+        InvalidSetting: one of them has no name, or no provider.
+    """
+    handling = Handling(
+        base.registry, base.clients, base.fetcher, base.entropy, base.clock, base.environ, prebuilt=prebuilt is not False
+    )
+    for handler in handlers:
+        handling.add(Driven(handler, _provider_of(base.registry, handler)))
+    return _connect(base, handling)
+
+
+def _connect(system: System, handling: Handling) -> System:
+    """The rooms that look for handlers, over this table of them."""
+    answering = Answering(
+        store=system.connections,
+        interactions=system.interactions,
+        finder=handling,
+        keeper=system.keeper,
+        links=system.links,
+        home=system.home,
+    )
+    connecting = Connecting(
+        store=system.connections,
+        interactions=system.interactions,
+        finder=handling,
+        answering=answering,
+        keeper=system.keeper,
+        links=system.links,
+        clock=system.clock,
+    )
+    connector = Connector(
+        store=system.connections,
+        finder=handling,
+        connecting=connecting,
+        answering=answering,
+        refresher=system.refresher,
+        clock=system.clock,
+    )
+    disconnector = Disconnector(
+        store=system.connections,
+        interactions=system.interactions,
+        finder=handling,
+        sealer=system.sealer,
+        home=system.home,
+        wakeups=system.wakeups,
+    )
+    road = Road(
+        chain=Chain([Vouched()]),
+        policy=Policy(),
+        connector=connector,
+        lender=Lender(sealer=system.sealer, finder=handling, store=system.connections),
+    )
+    return replace(
+        system,
+        handling=handling,
+        answering=answering,
+        connecting=connecting,
+        connector=connector,
+        disconnector=disconnector,
+        road=road,
+    )
+
+
+def _provider_of(registry: Registry, handler: AuthHandlerInterface) -> Provider:
+    """The provider of a handler of the host program's own; one that no catalogue has is made of its name."""
+    try:
+        name = handler.provider().value
+    except NotImplementedError as error:
+        raise InvalidSetting(f"{type(handler).__name__} cannot be used: {error}") from None
+    try:
+        return registry.get(name)
+    except UnknownProvider:
+        entry = HandlerEntry(name=handler.name, kind=HandlerKind.CUSTOM, default=True, scoped=handler.scoped is True)
+        provider = Provider(name=name, title=name.replace("_", " ").capitalize(), handlers=(entry,))
+        registry.register(provider)
+        return provider
+
+
+def _keys(config: Config, folder: Path, entropy: Entropy, clock: Clock) -> KeySource:
+    from valetkey.adapters.keysources import EnvironmentKey, FileKeys  # noqa: PLC0415
+
+    if config.general.vault_key is not None:
+        return EnvironmentKey(config.general.vault_key)
+    return FileKeys(folder / "vault.keys", entropy=entropy, clock=clock)
+
+
+def _stores(config: Config, folder: Path) -> tuple[ConnectionStore, InteractionStore, Callable[[], None]]:
+    if config.session.session_type == "in_memory":
+        from valetkey.adapters.memory import MemoryConnections, MemoryInteractions  # noqa: PLC0415
+
+        return MemoryConnections(), MemoryInteractions(), lambda: None
+    from valetkey.adapters.sql.connections import SqlConnections  # noqa: PLC0415
+    from valetkey.adapters.sql.interactions import SqlInteractions  # noqa: PLC0415
+    from valetkey.adapters.sql.sqlite import SqliteDatabase  # noqa: PLC0415
+
+    database = SqliteDatabase(_database_path(config, folder))
+    return SqlConnections(database), SqlInteractions(database), database.close
+
+
+def _database_path(config: Config, folder: Path) -> Path:
+    if config.general.database_url is None:
+        return folder / "valetkey.db"
+    url = config.general.database_url.reveal()
+    if not url.startswith("sqlite:///"):
+        raise InvalidSetting(
+            "The setting database_url has to begin with sqlite:/// (other databases are not supported yet)."
+        )
+    return Path(url.removeprefix("sqlite:///"))

@@ -1,0 +1,104 @@
+"""System: everything made, by name; open and closed as one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from valetkey.providers.inline import OAuthHandler
+
+if TYPE_CHECKING:
+    from valetkey.connections.answer import Answering
+    from valetkey.connections.connect import Connecting
+    from valetkey.connections.disconnect import Disconnector
+    from valetkey.connections.find import Connector
+    from valetkey.connections.handling import Handling
+    from valetkey.connections.keep import Keeper
+    from valetkey.connections.refresh import Refresher
+    from valetkey.interactions.service import Interactions
+    from valetkey.oauth.clients import Clients
+    from valetkey.pipeline import Road
+    from valetkey.ports.messages import Wakeups
+    from valetkey.ports.serving import Listening
+    from valetkey.ports.stores import ConnectionStore
+    from valetkey.ports.world import Clock, Entropy, Fetcher, Home
+    from valetkey.providers.registry import Registry
+    from valetkey.settings.pocket import Config
+    from valetkey.vault.seal import Sealer
+    from valetkey.wiring.links import CallbackLinks
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One Valetkey: its parts, chosen by ``build``."""
+
+    config: Config
+    folder: Path
+    clock: Clock
+    entropy: Entropy
+    home: Home
+    wakeups: Wakeups
+    fetcher: Fetcher
+    environ: Mapping[str, str] = field(repr=False)
+    registry: Registry
+    clients: Clients
+    inline: dict[str, OAuthHandler] = field(repr=False)
+    links: CallbackLinks
+    connections: ConnectionStore
+    interactions: Interactions
+    sealer: Sealer
+    keeper: Keeper
+    refresher: Refresher
+    closers: Sequence[Callable[[], Any]] = ()
+    process: int = 0
+    # Filled by ``build``, once the table of handlers is chosen.
+    handling: Handling = field(init=True, default=None)  # type: ignore[assignment]
+    answering: Answering = field(init=True, default=None)  # type: ignore[assignment]
+    connecting: Connecting = field(init=True, default=None)  # type: ignore[assignment]
+    connector: Connector = field(init=True, default=None)  # type: ignore[assignment]
+    disconnector: Disconnector = field(init=True, default=None)  # type: ignore[assignment]
+    road: Road = field(init=True, default=None)  # type: ignore[assignment]
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process made it; a fork has to make its own."""
+        return self.process == os.getpid()
+
+    def shares(self, other: System) -> bool:
+        """Whether the two keep their accounts in the same place."""
+        return self.connections is other.connections
+
+    def listeners(self, app: Any) -> list[Listening]:
+        """What a script's callback server listens on: HTTP, and HTTPS at the port of its redirect URIs."""
+        from valetkey.adapters.certificates import LoopbackCertificate  # noqa: PLC0415  # loads with the first link
+        from valetkey.adapters.serving import Listener  # noqa: PLC0415
+
+        ports = self.config.callbacks
+        found: list[Listening] = [
+            Listener(app, host="localhost", port=ports.internal_server_port, setting="internal_server_port")
+        ]
+        if not ports.enable_local_callback_proxy or ports.public_server_port == ports.internal_server_port:
+            return found
+        tls = None
+        if ports.public_server_protocol == "https":
+            tls = LoopbackCertificate(home=self.folder, clock=self.clock, host=ports.public_hostname).context()
+        found.append(
+            Listener(app, host="localhost", port=ports.public_server_port, tls=tls, setting="public_server_port")
+        )
+        return found
+
+    def add_inline(self, handler: OAuthHandler) -> None:
+        """Take a provider that a tool brings along."""
+        if self.inline.get(handler.name) != handler:
+            self.registry.register(handler.provider())
+            self.inline[handler.name] = handler
+
+    def close(self) -> None:
+        """Close what is open: the callback server, pools, the database, the home loop."""
+        if self.links.server is not None:
+            self.home.block(self.links.server.stop)
+        for closer in self.closers:
+            closer()

@@ -1,0 +1,41 @@
+"""Fixtures of the road's tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.road.support import Ports, client_section, write_settings
+from valetkey.testing.oauth_server import GOOGLE, SLACK, OAuthServer
+from valetkey.wiring import build
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return Ports()
+
+
+@pytest.fixture(autouse=True)
+def fresh_system() -> Iterator[None]:
+    """Each test starts without a default system, and closes the one that it made."""
+    build.use(None)
+    yield
+    build.use(None)
+
+
+@pytest.fixture
+def slack() -> Iterator[OAuthServer]:
+    with OAuthServer(dialect=SLACK, title="Slack") as server:
+        yield server
+
+
+@pytest.fixture
+def google() -> Iterator[OAuthServer]:
+    with OAuthServer(dialect=GOOGLE, title="Google") as server:
+        yield server
+
+
+@pytest.fixture
+def both(slack: OAuthServer, google: OAuthServer, ports: Ports) -> tuple[OAuthServer, OAuthServer]:
+    """Slack and Google, pointed at local servers as seed 000's programs are tried."""
+    write_settings(ports, client_section("slack", slack), client_section("google", google))
+    return slack, google

@@ -1,0 +1,83 @@
+"""A program's journey in one process: settings in the current folder, an OAuth server, a browser of few lines."""
+
+import http.client
+import socket
+import ssl
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from valetkey.testing.oauth_server import OAuthServer
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, in both address families."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Ports:
+    internal: int = field(default_factory=free_port)
+    public: int = field(default_factory=free_port)
+
+
+def write_settings(ports: Ports, *sections: str, general: str = "") -> None:
+    """Write valetkey.toml into the current folder."""
+    head = f"internal_server_port = {ports.internal}\npublic_server_port = {ports.public}\n{general}\n"
+    Path("valetkey.toml").write_text(head + "\n".join(textwrap.dedent(part) for part in sections), "utf-8")
+    Path("valetkey.toml").chmod(0o600)
+
+
+def client_section(provider: str, server: OAuthServer, **more: str) -> str:
+    """The settings that point a provider at a local server."""
+    lines = {
+        "client_id": server.client.id,
+        "client_secret": server.client.secret or "",
+        "authorize_url": server.authorize_url,
+        "token_url": server.token_url,
+        "revoke_url": server.revoke_url,
+        **more,
+    }
+    return f"[auth.{provider}]\n" + "".join(f'{key} = "{value}"\n' for key, value in lines.items())
+
+
+@dataclass
+class Page:
+    status: int
+    url: str
+    body: str
+    headers: dict[str, str]
+
+
+def get(url: str, *, follow: bool = True, headers: dict[str, str] | None = None) -> Page:
+    """Fetch a page as a browser would, with the self-made certificate accepted by hand."""
+    return send("GET", url, follow=follow, headers=headers)
+
+
+def send(
+    method: str, url: str, body: str = "", *, follow: bool = True, headers: dict[str, str] | None = None
+) -> Page:
+    """One request; redirects are followed by GET."""
+    parts = urlsplit(url)
+    assert parts.hostname in ("localhost", "127.0.0.1")
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.hostname, parts.port, timeout=10, context=ssl._create_unverified_context()
+        )
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    try:
+        connection.request(method, path, body=body or None, headers=headers or {})
+        answer = connection.getresponse()
+        text = answer.read().decode("utf-8", "replace")
+    finally:
+        connection.close()
+    found = {name.lower(): value for name, value in answer.getheaders()}
+    if follow and answer.status in (302, 303):
+        return get(urljoin(url, found["location"]))
+    return Page(status=answer.status, url=url, body=text, headers=found)
