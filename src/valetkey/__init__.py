@@ -10,61 +10,129 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from valetkey.connections.handler import (
         AuthContext as AuthContext,
+    )
+    from valetkey.connections.handler import (
         AuthenticateRequest as AuthenticateRequest,
+    )
+    from valetkey.connections.handler import (
         AuthenticateResponse as AuthenticateResponse,
+    )
+    from valetkey.connections.handler import (
         AuthHandlerInterface as AuthHandlerInterface,
     )
     from valetkey.connections.states import AuthState as AuthState
-    from valetkey.entrypoints.pocket.auth import PocketAuth as PocketAuth
+    from valetkey.entrypoints.pocket.auth import (
+        InMemorySessionStorage as InMemorySessionStorage,
+    )
+    from valetkey.entrypoints.pocket.auth import (
+        PocketAuth as PocketAuth,
+    )
     from valetkey.entrypoints.pocket.config import (
         OAuth2AuthConfig as OAuth2AuthConfig,
+    )
+    from valetkey.entrypoints.pocket.config import (
         config as config,
     )
     from valetkey.entrypoints.pocket.decorators import (
         from_func as from_func,
+    )
+    from valetkey.entrypoints.pocket.decorators import (
         function_tool as function_tool,
+    )
+    from valetkey.entrypoints.pocket.decorators import (
         tool as tool,
     )
     from valetkey.entrypoints.pocket.futures import FutureStore as FutureStore
     from valetkey.entrypoints.pocket.pocket import Pocket as Pocket
     from valetkey.errors import (
         AmbiguousConnection as AmbiguousConnection,
+    )
+    from valetkey.errors import (
         AuthExpired as AuthExpired,
+    )
+    from valetkey.errors import (
         AuthRefused as AuthRefused,
+    )
+    from valetkey.errors import (
         AuthRequired as AuthRequired,
+    )
+    from valetkey.errors import (
         BlockedAddress as BlockedAddress,
+    )
+    from valetkey.errors import (
         CouldNotTell as CouldNotTell,
+    )
+    from valetkey.errors import (
         Denied as Denied,
+    )
+    from valetkey.errors import (
         DuplicateTool as DuplicateTool,
+    )
+    from valetkey.errors import (
         ExchangeFailed as ExchangeFailed,
+    )
+    from valetkey.errors import (
         InvalidAnswer as InvalidAnswer,
+    )
+    from valetkey.errors import (
         InvalidArguments as InvalidArguments,
+    )
+    from valetkey.errors import (
         InvalidAuthState as InvalidAuthState,
+    )
+    from valetkey.errors import (
         InvalidSetting as InvalidSetting,
+    )
+    from valetkey.errors import (
         KeyUnavailable as KeyUnavailable,
+    )
+    from valetkey.errors import (
         MissingSetting as MissingSetting,
+    )
+    from valetkey.errors import (
         PortTaken as PortTaken,
+    )
+    from valetkey.errors import (
         ProviderUnavailable as ProviderUnavailable,
+    )
+    from valetkey.errors import (
         RefreshFailed as RefreshFailed,
+    )
+    from valetkey.errors import (
         StoreUnavailable as StoreUnavailable,
+    )
+    from valetkey.errors import (
         ToolFailed as ToolFailed,
+    )
+    from valetkey.errors import (
         ToolTimeout as ToolTimeout,
+    )
+    from valetkey.errors import (
         Unauthenticated as Unauthenticated,
+    )
+    from valetkey.errors import (
         UnknownProvider as UnknownProvider,
+    )
+    from valetkey.errors import (
         UnknownTool as UnknownTool,
+    )
+    from valetkey.errors import (
         ValetkeyError as ValetkeyError,
+    )
+    from valetkey.errors import (
         VaultError as VaultError,
     )
     from valetkey.providers.inline import OAuthHandler as OAuthHandler
     from valetkey.providers.names import AuthProvider as AuthProvider
     from valetkey.secret import Secret as Secret
     from valetkey.tools.function import FunctionTool as FunctionTool
-    from valetkey.tools.tool import Tool as Tool, ToolAuth as ToolAuth
+    from valetkey.tools.tool import Tool as Tool
+    from valetkey.tools.tool import ToolAuth as ToolAuth
 
 _HOMES = {
     "connections.handler": ("AuthContext", "AuthHandlerInterface", "AuthenticateRequest", "AuthenticateResponse"),
     "connections.states": ("AuthState",),
-    "entrypoints.pocket.auth": ("PocketAuth",),
+    "entrypoints.pocket.auth": ("InMemorySessionStorage", "PocketAuth"),
     "entrypoints.pocket.config": ("OAuth2AuthConfig", "config"),
     "entrypoints.pocket.decorators": ("from_func", "function_tool", "tool"),
     "entrypoints.pocket.futures": ("FutureStore",),

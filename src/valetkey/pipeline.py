@@ -1,6 +1,6 @@
 """The whole road on one screen.
 
-request ─▶ Presented ─identify─▶ Caller ─decide─▶ Allowed ─connect─▶ Connected ─lend─▶ Lent ─call─▶ ToolResult ─▶ response
+Presented ─identify─▶ Caller ─decide─▶ Allowed ─connect─▶ Connected ─lend─▶ Lent ─call─▶ ToolResult
 
 Each step takes only what the step before gave, so that leaving one out does not type-check.
 """

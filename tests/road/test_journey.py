@@ -66,7 +66,7 @@ async def test_the_prompts_are_one_for_each_provider_and_print_as_the_seed_print
 
 
 async def test_a_refusal_ends_the_wait_at_once(both):
-    slack, google = both
+    slack, _ = both
     with Pocket(tools=[read_slack, read_google]) as pocket:
         prompts = await pocket.initialize_tool_auth()
         waiting = asyncio.create_task(pocket.wait_tool_auth())

@@ -12,7 +12,7 @@ from tests.road.support import Ports, get, write_settings
 from valetkey import AuthProvider, AuthState, InvalidSetting, Pocket, PocketAuth, RefreshFailed, function_tool
 from valetkey.wiring import build
 
-PACKAGE = '''
+PACKAGE = """
 from datetime import datetime, timedelta, timezone
 from typing import Optional
 
@@ -89,7 +89,7 @@ async def callback(state: str, code: str):
     except ValueError:
         return JSONResponse(content="failed")
     return JSONResponse(content="success")
-'''
+"""
 
 
 @pytest.fixture
@@ -119,13 +119,19 @@ async def test_its_whole_flow(package, ports):
         state = prompt.url.rpartition("=")[2]
         auth = pocket.auth
         request = auth.make_request(["books:write"], auth_provider=AuthProvider.LEDGER)
-        assert await auth.check(request, auth_provider=AuthProvider.LEDGER, thread_id="ann") is AuthState.PENDING_RESOLVE
-        page = await asyncio.to_thread(get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1")
+        assert (
+            await auth.check(request, auth_provider=AuthProvider.LEDGER, thread_id="ann") is AuthState.PENDING_RESOLVE
+        )
+        page = await asyncio.to_thread(
+            get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1"
+        )
         assert (page.status, page.body) == (200, '"success"')
         assert await auth.check(request, auth_provider=AuthProvider.LEDGER, thread_id="ann") is AuthState.RESOLVED
         assert await pocket.wait_tool_auth(thread_id="ann") is True
         assert await pocket.ainvoke("book", {"amount": 3}, thread_id="ann") == "3 with 17 characters for ann"
-        unknown = await asyncio.to_thread(get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state=x&code=c1")
+        unknown = await asyncio.to_thread(
+            get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state=x&code=c1"
+        )
         assert unknown.body == '"failed"'
 
 
@@ -134,7 +140,9 @@ async def test_the_call_itself_finishes_what_the_person_answered(package, ports)
         asked, paused = await pocket.ainvoke_with_state("book", {"amount": 3}, thread_id="ann")
         assert paused
         state = asked.rpartition("=")[2]
-        await asyncio.to_thread(get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1")
+        await asyncio.to_thread(
+            get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1"
+        )
         assert (await pocket.ainvoke_with_state("book", {"amount": 3}, thread_id="ann"))[1] is False
 
 
@@ -145,7 +153,9 @@ async def test_its_flow_outlives_a_restart(package, ports):
     build.use(None)
     with pocket_of(package) as pocket:
         await pocket.initialize_tool_auth(thread_id="ann")
-        await asyncio.to_thread(get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1")
+        await asyncio.to_thread(
+            get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1"
+        )
         assert (await pocket.ainvoke_with_state("book", {"amount": 1}, thread_id="ann"))[1] is False
 
 
@@ -153,7 +163,9 @@ async def test_its_refresh_gets_its_own_context_back_with_its_own_detail(package
     with pocket_of(package) as pocket:
         (prompt,) = await pocket.initialize_tool_auth(thread_id="ann")
         state = prompt.url.rpartition("=")[2]
-        await asyncio.to_thread(get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1")
+        await asyncio.to_thread(
+            get, f"https://localhost:{ports.public}/proxy/auth/ledger/callback?state={state}&code=c1"
+        )
         await pocket.wait_tool_auth(thread_id="ann")
         system = pocket.system
         (held,) = await system.connections.of_owner(owner("ann"))
@@ -169,7 +181,7 @@ def owner(thread_id: str):
 
 
 async def test_only_authenticate_must_be_there_and_the_rest_says_what_to_write(package):
-    from valetkey import AuthContext, AuthHandlerInterface
+    from valetkey import AuthContext, AuthenticateRequest, AuthHandlerInterface
 
     class Bare(AuthHandlerInterface):
         name = "bare"
@@ -178,12 +190,12 @@ async def test_only_authenticate_must_be_there_and_the_rest_says_what_to_write(p
             return AuthContext(access_token="x" * 12, description="", expires_at=datetime.now(UTC) + timedelta(1))
 
     bare = Bare()
-    for call in (bare.provider, bare.make_request, lambda: bare.prepare(None, "t", "p", "u")):
+    for call in (bare.provider, bare.make_request, lambda: bare.prepare(AuthenticateRequest(), "t", "p", "u")):
         with pytest.raises(NotImplementedError, match="has to override"):
             call()
     assert bare.recommended_scopes() == set()
     assert bare.provider_default() is False
     with pytest.raises(RefreshFailed, match="sign in again"):
-        await bare.refresh(None, None)
+        await bare.refresh(AuthenticateRequest(), AuthContext(access_token="x"))
     with pytest.raises(InvalidSetting, match="override provider"):
         _ = PocketAuth(handlers=[Bare]).system

@@ -10,6 +10,8 @@ from valetkey import (
     AuthProvider,
     AuthRefused,
     AuthState,
+    InMemorySessionStorage,
+    InvalidArguments,
     InvalidAuthState,
     MissingSetting,
     PocketAuth,
@@ -74,7 +76,8 @@ async def test_the_six_states_follow_the_seed(server, clock):
     google = Google()
     assert await google.check(A) is AuthState.NO_SESSION
     told = await google.prepare(A)
-    assert told is not None and told.startswith(PREFIX)
+    assert told is not None
+    assert told.startswith(PREFIX)
     assert await google.check(A) is AuthState.PENDING_RESOLVE
     assert await google.prepare(A) == told, "a pending flow keeps its link, byte for byte"
     await asyncio.to_thread(get, server.approve(told.removeprefix(PREFIX)))
@@ -117,7 +120,9 @@ async def test_more_scopes_widen_a_pending_flow_and_keep_its_state(server):
     google = Google()
     first = await google.prepare(A)
     second = await google.prepare(A, B)
-    assert first is not None and second is not None and first != second
+    assert first is not None
+    assert second is not None
+    assert first != second
     state = lambda told: told.partition("state=")[2].partition("&")[0]  # noqa: E731
     assert state(first) == state(second)
     page = await asyncio.to_thread(get, server.approve(second.removeprefix(PREFIX)))
@@ -260,3 +265,14 @@ async def test_a_waiting_authenticate_hears_the_refusal(server):
     await asyncio.to_thread(get, server.deny(told.removeprefix(PREFIX)))
     with pytest.raises(AuthRefused):
         await waiting
+
+
+async def test_accounts_in_memory_leave_nothing_on_disk_and_are_apart(server):
+    google = Google()
+    google.auth = PocketAuth(session_storage=InMemorySessionStorage())
+    held = await google.connect(server, A)
+    assert held.access_token
+    assert await google.check(A) is AuthState.SKIP_AUTH
+    assert await Google().check(A) is AuthState.NO_SESSION
+    with pytest.raises(InvalidArguments, match="InMemorySessionStorage"):
+        PocketAuth(session_storage=object())  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ class Program:
 
 @contextmanager
 def started(example: str, *prelude: str) -> Iterator[Program]:
-    """Start an example of ours; ``prelude`` is a program that runs it, where something has to be put in place before."""
+    """Start an example of ours; ``prelude`` is a program that runs it, where something goes before."""
     command = [sys.executable, "-c", prelude[0]] if prelude else [sys.executable, str(EXAMPLES / example)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -106,7 +106,9 @@ def test_the_first_programs_first_half_hands_the_token_to_slacks_own_client(port
         seen.append(request.headers["authorization"])
         return JSONResponse({"ok": True, "messages": [{"text": "hello"}], "has_more": False})
 
-    with OAuthServer(dialect=SLACK, routes=[Route("/api/conversations.history", history, methods=["GET", "POST"])]) as slack:
+    with OAuthServer(
+        dialect=SLACK, routes=[Route("/api/conversations.history", history, methods=["GET", "POST"])]
+    ) as slack:
         write_settings(ports, client_section("slack", slack))
         prelude = (
             "import functools, runpy, slack_sdk\n"

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from valetkey.connections.handler import AuthenticateRequest, Flow, Handler
 from valetkey.connections.keep import Keeper
-from valetkey.errors import AuthRefused, ExchangeFailed, InvalidAnswer, InvalidAuthState, ValetkeyError
+from valetkey.errors import AuthExpired, AuthRefused, ExchangeFailed, InvalidAnswer, InvalidAuthState, ValetkeyError
 from valetkey.interactions.service import UNCLEAR, Interactions
 from valetkey.interactions.states import ENDED, RESOLVED, WAITING, Event
 from valetkey.model.caller import Owner
@@ -31,6 +31,10 @@ class Links(Protocol):
     @property
     def pages(self) -> str:
         """Base URL of our own pages."""
+        ...
+
+    def begun(self, interaction_id: str, answering: Answering) -> None:
+        """Whoever began a flow takes its callback, as long as this process lives."""
         ...
 
     async def open(self) -> None:
@@ -88,9 +92,12 @@ class Answering:
 
         Raises:
             InvalidAnswer: it fits no open question of that provider.
+            AuthExpired: it comes too late.
             ValetkeyError: acting on it failed; the interaction's row says why, too.
         """
         interaction, handler = await self.asked(provider, parameters)
+        if interaction.phase is Phase.EXPIRED:
+            raise AuthExpired(interaction.reason)
         if interaction.phase not in WAITING:
             raise InvalidAnswer(f"This link was used already ({interaction.phase}). Go back to the program.")
         private = self._interactions.payload(interaction)["private"]
@@ -139,9 +146,7 @@ class Answering:
 
         return await (self._home.run(work) if handler.at_home else work())
 
-    async def _finish(
-        self, taken: Interaction, handler: Handler, request: AuthenticateRequest | None
-    ) -> Connection:
+    async def _finish(self, taken: Interaction, handler: Handler, request: AuthenticateRequest | None) -> Connection:
         payload = self._interactions.payload(taken)
         profile = str(taken.about["profile"])
         asked = frozenset(payload["scopes"])
@@ -169,7 +174,7 @@ class Answering:
         return connection
 
     async def answered_connection(self, owner: Owner, profile: str, handler: Handler) -> Connection | None:
-        """The connection of a flow whose answer is here and not yet acted on, as a handler of the host program leaves it.
+        """The connection of a flow that is answered and not yet acted on; a handler of the host program leaves it so.
 
         None where there is no such flow.
         """
@@ -222,6 +227,7 @@ class Answering:
         scopes: frozenset[str],
         request: AuthenticateRequest | None,
     ) -> Flow:
+        """The flow as its handler sees it."""
         return Flow(
             state=state,
             owner=owner,

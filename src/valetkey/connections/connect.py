@@ -57,6 +57,7 @@ class Connecting:
             interaction = await self._renewed(pending, handler, need, request)
         else:
             interaction = await self._begin(owner, need, profile, handler, request, state=state, held=held)
+        self._links.begun(interaction.id, self._answering)
         # Once the link can be made at all; a port that is taken leaves the flow open for the next try.
         await self._links.open()
         return interaction
@@ -186,6 +187,7 @@ class Connecting:
 
     def _ask_for(self, handler: Handler, scopes: frozenset[str]) -> frozenset[str]:
         return scopes | handler.recommended_scopes if handler.scoped else scopes
+
 
 def _payload(flow: Flow, begun: Begun) -> dict[str, Any]:
     return {

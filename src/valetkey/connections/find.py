@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from valetkey.connections.answer import Answering, Finder
 from valetkey.connections.connect import Connecting
+from valetkey.connections.handler import Handler
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.states import expired, near_expiry, satisfies
 from valetkey.errors import AuthRequired, InvalidArguments, ProviderUnavailable, RefreshFailed
@@ -112,25 +113,22 @@ class Connector:
 
     async def _meet(self, allowed: Allowed, need: Need) -> Connection | None:
         owner, profile = allowed.caller.owner, allowed.call.profile or DEFAULT_PROFILE
-        handler = self._finder.find(need.handler, need.provider or None)
-        if not handler.interactive:
-            return await self._connecting.obtain(handler, owner, need, profile)
-        held = await self._store.get(owner, handler.provider.name, profile)
-        if held is None or (need.handler is not None and held.handler != handler.name):
-            return await self._answering.answered_connection(owner, profile, handler)
+        asked = self._finder.find(need.handler, need.provider or None)
+        if not asked.interactive:
+            return await self._connecting.obtain(asked, owner, need, profile)
+        held = await self._store.get(owner, asked.provider.name, profile)
+        if held is not None:
+            handler = asked if held.handler == asked.name else self._finder.find(held.handler, held.provider)
+            if (need.handler is None or handler is asked) and satisfies(held, need.scopes, scoped=handler.scoped):
+                return await self._fresh(held, handler)
+        return await self._answering.answered_connection(owner, profile, asked)
+
+    async def _fresh(self, held: Connection, handler: Handler) -> Connection | None:
         now = self._clock.now()
-        if not near_expiry(held, now) and satisfies(held, need.scopes, scoped=False) and need.scopes <= held.scopes:
+        if not near_expiry(held, now) or not (held.refreshable or expired(held, now)):
             return held
-        if held.handler != handler.name:
-            handler = self._finder.find(held.handler, held.provider)
-        if not satisfies(held, need.scopes, scoped=handler.scoped):
-            return await self._answering.answered_connection(owner, profile, handler)
-        if not near_expiry(held, now):
-            return held
-        if not held.refreshable:
-            return None if expired(held, now) else held
         try:
-            return await self._refresher.fresh(held, handler)
+            return await self._refresher.fresh(held, handler) if held.refreshable else None
         except RefreshFailed:
             return None
 

@@ -1,4 +1,4 @@
-"""AuthHandlerInterface, AuthenticateRequest, AuthContext (seed 002); and Handler, what the road asks of each of them."""
+"""AuthHandlerInterface, AuthenticateRequest, AuthContext (seed 002); and Handler, what the road asks of each."""
 
 from __future__ import annotations
 

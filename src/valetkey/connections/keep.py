@@ -29,9 +29,7 @@ class Keeper:
         self._entropy = entropy
         self._wakeups = wakeups
 
-    def make(
-        self, grant: Grant, handler: Handler, owner: Owner, *, profile: str, asked: frozenset[str]
-    ) -> Connection:
+    def make(self, grant: Grant, handler: Handler, owner: Owner, *, profile: str, asked: frozenset[str]) -> Connection:
         """A connection with that grant, saved nowhere yet."""
         return self._fill(
             Connection(

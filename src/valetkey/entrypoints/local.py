@@ -70,19 +70,20 @@ class LocalServer:
             self._system.home.block(self.stop)
 
     def _app(self) -> Any:
-        from starlette.applications import Starlette  # noqa: PLC0415  # the web loads with the first link
-        from starlette.routing import Mount  # noqa: PLC0415
+        from starlette.applications import Starlette  # the web loads with the first link
+        from starlette.routing import Mount
 
-        from valetkey.entrypoints.web import page  # noqa: PLC0415
-        from valetkey.entrypoints.web.connect import ConnectPages  # noqa: PLC0415
-        from valetkey.entrypoints.web.forms import Forms  # noqa: PLC0415
-        from valetkey.entrypoints.web.guard import Guard  # noqa: PLC0415
-        from valetkey.entrypoints.web.own import OwnRoutes  # noqa: PLC0415
+        from valetkey.entrypoints.web import page
+        from valetkey.entrypoints.web.connect import ConnectPages
+        from valetkey.entrypoints.web.forms import Forms
+        from valetkey.entrypoints.web.guard import Guard
+        from valetkey.entrypoints.web.own import OwnRoutes
 
         system = self._system
         base_url = system.config.callbacks.public_base_url
         pages = ConnectPages(
             answering=system.answering,
+            began=system.links.answering,
             interactions=system.interactions,
             forms=Forms(base_url=base_url, entropy=system.entropy),
             program=Path(sys.argv[0]).name,

@@ -75,9 +75,7 @@ class Interactions:
                 topic=topic,
                 phase=Phase.OPEN,
                 about=about,
-                payload=self._sealer.seal_private(
-                    payload, interaction_id=interaction_id, owner=owner, part="payload"
-                ),
+                payload=self._sealer.seal_private(payload, interaction_id=interaction_id, owner=owner, part="payload"),
                 created_at=now,
                 expires_at=now + lifetime,
             )

@@ -17,9 +17,7 @@ POLL = 0.5
 class Waiting:
     """One way to wait for an interaction."""
 
-    def __init__(
-        self, *, get: Callable[[str], Awaitable[Interaction | None]], clock: Clock, wakeups: Wakeups
-    ) -> None:
+    def __init__(self, *, get: Callable[[str], Awaitable[Interaction | None]], clock: Clock, wakeups: Wakeups) -> None:
         self._get = get
         self._clock = clock
         self._wakeups = wakeups

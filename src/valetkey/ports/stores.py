@@ -64,7 +64,7 @@ class InteractionStore(Protocol):
     """
 
     async def open(self, interaction: Interaction) -> Interaction:
-        """Save it, unless one of the same (kind, owner, topic) is open: then that one is given back and nothing saved."""
+        """Save it, unless one of the same (kind, owner, topic) is open: then that one is given back."""
         ...
 
     async def get(self, interaction_id: str) -> Interaction | None:

@@ -101,7 +101,7 @@ class AuthConfig:
 
 
 class Config:
-    """Settings of the Pocket dialect. ``config.auth.slack.client_id`` and ``config().auth.slack.client_id`` both work."""
+    """Settings of the Pocket dialect; ``config.auth.slack.client_id`` is the setting of that name."""
 
     def __init__(self, sources: Sources) -> None:
         _check_names(sources)
@@ -129,7 +129,9 @@ class Config:
     def moved_providers(self) -> list[str]:
         """The providers whose endpoints settings point elsewhere."""
         ends = (".authorize_url", ".token_url")
-        names = [name.split(".")[1] for name in self.sources.names() if name.startswith("auth.") and name.endswith(ends)]
+        names = [
+            name.split(".")[1] for name in self.sources.names() if name.startswith("auth.") and name.endswith(ends)
+        ]
         return list(dict.fromkeys(names))
 
     def __getattr__(self, name: str) -> Any:
@@ -192,7 +194,7 @@ def _from_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise InvalidSetting(f"The setting {where} has to be JSON, such as {{\"A\": \"B\"}}.") from None
+        raise InvalidSetting(f'The setting {where} has to be JSON, such as {{"A": "B"}}.') from None
 
 
 def _explain(error: ValidationError) -> str:

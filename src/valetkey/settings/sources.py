@@ -54,8 +54,10 @@ class Sources:
 
 
 def load(folder: Path, environ: Mapping[str, str], keywords: Mapping[str, Any] | None = None) -> Sources:
-    """Read all sources. In this order: keywords, environment, ``.env``, ``.secrets.toml``, ``valetkey.toml`` or
-    ``settings.toml`` in ``folder``.
+    """Read all sources.
+
+    In this order: keywords, environment, and in ``folder`` ``.env``, ``.secrets.toml``, ``valetkey.toml`` or
+    ``settings.toml``.
 
     Raises:
         InvalidSetting: a file cannot be read as what it is; the text names the file and the line.
@@ -100,7 +102,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
-    from dotenv import dotenv_values  # noqa: PLC0415  # only where there is such a file
+    from dotenv import dotenv_values  # only where there is such a file
 
     return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
 

@@ -63,7 +63,9 @@ class FunctionTool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Travel the road for the default owner, and give the function's own value."""
         if self.direct is None:
-            raise InvalidArguments(f"The tool {self.name} is not offered anywhere. Put it into a Pocket, and call that.")
+            raise InvalidArguments(
+                f"The tool {self.name} is not offered anywhere. Put it into a Pocket, and call that."
+            )
         try:
             bound = inspect.signature(self.func).bind_partial(*args, **kwargs)
         except TypeError as error:
@@ -120,10 +122,8 @@ class FunctionTool:
         """
         return await self._call(self.bind(body), envs or {}, {"thread_id": "default", "profile": "default", **context})
 
-    async def _call(
-        self, arguments: Mapping[str, object], envs: Mapping[str, str], context: Mapping[str, str]
-    ) -> Any:
-        keywords = {**arguments, **self._hand_in({**self.tool_vars, **envs}, context)}
+    async def _call(self, arguments: Mapping[str, object], envs: Mapping[str, str], context: Mapping[str, str]) -> Any:
+        keywords = self._keywords(arguments, {**self.tool_vars, **envs}, context)
         call = functools.partial(self.signature.call, self.func, keywords)
         if inspect.iscoroutinefunction(self.func):
             value = await call()
@@ -135,11 +135,15 @@ class FunctionTool:
             value = _postprocess(postprocessing, value)
         return value
 
-    def _hand_in(self, envs: Mapping[str, str], context: Mapping[str, str]) -> dict[str, object]:
+    def _keywords(
+        self, arguments: Mapping[str, object], envs: Mapping[str, str], context: Mapping[str, str]
+    ) -> dict[str, object]:
+        """An argument goes before the context's value of that name; a credential goes before both."""
         if self.signature.takes_kwargs:
-            return {**context, **envs}
+            return {**context, **arguments, **envs}
+        wanted = {name: context[name] for name in self.signature.wants if name in context}
         named = {name: envs[name] for name in self.signature.variables if name in envs}
-        return {**{name: context[name] for name in self.signature.wants if name in context}, **named}
+        return {**wanted, **arguments, **named}
 
 
 def _postprocess(postprocessing: Postprocessing, value: Any) -> Any:

@@ -26,8 +26,9 @@ from valetkey.lending import Lender
 from valetkey.oauth.clients import Clients
 from valetkey.pipeline import Road
 from valetkey.policy.decide import Policy
+from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore, InteractionStore
-from valetkey.ports.world import Clock, Entropy, Fetcher, KeySource
+from valetkey.ports.world import Clock, Entropy, Fetcher, Home, KeySource
 from valetkey.providers.base import HandlerEntry, HandlerKind, Provider
 from valetkey.providers.inline import OAuthHandler
 from valetkey.providers.registry import Registry
@@ -53,7 +54,7 @@ def default() -> System:
 
 def use(system: System | None) -> None:
     """Make ``system`` the default one; None: it is made anew at the next need. The one before is closed."""
-    global _default  # noqa: PLW0603
+    global _default
     with _lock:
         before, _default = _default, system
     if before is not None and before is not system and before.ours:
@@ -81,10 +82,10 @@ def build(
     Raises:
         InvalidSetting: a setting cannot be used; the text names it.
     """
-    from valetkey.adapters.home import HomeLoop  # noqa: PLC0415  # adapters load when a system is made
-    from valetkey.adapters.http import HttpClient  # noqa: PLC0415
-    from valetkey.adapters.local_messages import LocalWakeups  # noqa: PLC0415
-    from valetkey.adapters.system import SystemClock, SystemEntropy  # noqa: PLC0415
+    from valetkey.adapters.home import HomeLoop  # adapters load when a system is made
+    from valetkey.adapters.http import HttpClient
+    from valetkey.adapters.local_messages import LocalWakeups
+    from valetkey.adapters.system import SystemClock, SystemEntropy
 
     environ = os.environ if environ is None else environ
     folder = folder or home_folder(environ)
@@ -94,7 +95,11 @@ def build(
     wakeups = LocalWakeups()
     closers: list[Callable[[], Any]] = []
     if fetcher is None:
-        client = HttpClient(home=home, allowed_hosts=config.general.allowed_hosts, ca_file=Path(config.general.ca_file) if config.general.ca_file else None)
+        client = HttpClient(
+            home=home,
+            allowed_hosts=config.general.allowed_hosts,
+            ca_file=Path(config.general.ca_file) if config.general.ca_file else None,
+        )
         closers.append(lambda: home.block(client.close))
         fetcher = client
     sealer = Sealer(Keyring(keys or _keys(config, folder, entropy, clock)), entropy)
@@ -106,13 +111,8 @@ def build(
         lambda name: inline_client(config, registry, inline[name]) if name in inline else config.client(name)
     )
     links = CallbackLinks(config, home)
-    interactions = Interactions(
-        store=interaction_rows, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups
-    )
-    keeper = Keeper(store=connections, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups)
-    refresher = Refresher(
-        store=connections, sealer=sealer, clock=clock, entropy=entropy, home=home, wakeups=wakeups
-    )
+    interactions = Interactions(store=interaction_rows, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups)
+    keeper, refresher = _keeping(connections, sealer, clock, entropy, home, wakeups)
     handling = Handling(registry, clients, fetcher, entropy, clock, environ)
     return _connect(
         System(
@@ -140,18 +140,43 @@ def build(
     )
 
 
-def derive(base: System, *, handlers: Sequence[AuthHandlerInterface], prebuilt: bool | None) -> System:
-    """The same system with auth handlers of the host program's own.
+def derive(
+    base: System,
+    *,
+    handlers: Sequence[AuthHandlerInterface] = (),
+    prebuilt: bool | None = None,
+    in_memory: bool = False,
+) -> System:
+    """The same system with auth handlers of the host program's own, or with accounts that end with the process.
 
     Raises:
         InvalidSetting: one of them has no name, or no provider.
     """
     handling = Handling(
-        base.registry, base.clients, base.fetcher, base.entropy, base.clock, base.environ, prebuilt=prebuilt is not False
+        base.registry,
+        base.clients,
+        base.fetcher,
+        base.entropy,
+        base.clock,
+        base.environ,
+        prebuilt=prebuilt is not False,
     )
     for handler in handlers:
         handling.add(Driven(handler, _provider_of(base.registry, handler)))
-    return _connect(base, handling)
+    if not in_memory:
+        return _connect(base, handling)
+    from valetkey.adapters.memory import MemoryConnections
+
+    store = MemoryConnections()
+    parts = _keeping(store, base.sealer, base.clock, base.entropy, base.home, base.wakeups)
+    return _connect(replace(base, connections=store, keeper=parts[0], refresher=parts[1]), handling)
+
+
+def _keeping(
+    store: ConnectionStore, sealer: Sealer, clock: Clock, entropy: Entropy, home: Home, wakeups: Wakeups
+) -> tuple[Keeper, Refresher]:
+    keeper = Keeper(store=store, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups)
+    return keeper, Refresher(store=store, sealer=sealer, clock=clock, entropy=entropy, home=home, wakeups=wakeups)
 
 
 def _connect(system: System, handling: Handling) -> System:
@@ -222,7 +247,7 @@ def _provider_of(registry: Registry, handler: AuthHandlerInterface) -> Provider:
 
 
 def _keys(config: Config, folder: Path, entropy: Entropy, clock: Clock) -> KeySource:
-    from valetkey.adapters.keysources import EnvironmentKey, FileKeys  # noqa: PLC0415
+    from valetkey.adapters.keysources import EnvironmentKey, FileKeys
 
     if config.general.vault_key is not None:
         return EnvironmentKey(config.general.vault_key)
@@ -231,12 +256,12 @@ def _keys(config: Config, folder: Path, entropy: Entropy, clock: Clock) -> KeySo
 
 def _stores(config: Config, folder: Path) -> tuple[ConnectionStore, InteractionStore, Callable[[], None]]:
     if config.session.session_type == "in_memory":
-        from valetkey.adapters.memory import MemoryConnections, MemoryInteractions  # noqa: PLC0415
+        from valetkey.adapters.memory import MemoryConnections, MemoryInteractions
 
         return MemoryConnections(), MemoryInteractions(), lambda: None
-    from valetkey.adapters.sql.connections import SqlConnections  # noqa: PLC0415
-    from valetkey.adapters.sql.interactions import SqlInteractions  # noqa: PLC0415
-    from valetkey.adapters.sql.sqlite import SqliteDatabase  # noqa: PLC0415
+    from valetkey.adapters.sql.connections import SqlConnections
+    from valetkey.adapters.sql.interactions import SqlInteractions
+    from valetkey.adapters.sql.sqlite import SqliteDatabase
 
     database = SqliteDatabase(_database_path(config, folder))
     return SqlConnections(database), SqlInteractions(database), database.close

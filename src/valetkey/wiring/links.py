@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import OrderedDict
 from typing import Protocol
 
+from valetkey.connections.answer import Answering
 from valetkey.connections.handler import Handler
 from valetkey.ports.world import Home
 from valetkey.settings.pocket import Config
+
+FLOWS = 10_000
+"""Flows that are remembered with who began them."""
 
 
 class CallbackServer(Protocol):
@@ -35,7 +40,20 @@ class CallbackLinks:
         self._home = home
         self._lock = threading.Lock()
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
+        self._began: OrderedDict[str, Answering] = OrderedDict()
         self.server: CallbackServer | None = None
+
+    def begun(self, interaction_id: str, answering: Answering) -> None:
+        """Whoever began a flow takes its callback; after a restart the base system does."""
+        with self._lock:
+            self._began[interaction_id] = answering
+            if len(self._began) > FLOWS:
+                self._began.popitem(last=False)
+
+    def answering(self, interaction_id: str) -> Answering | None:
+        """Who began that flow in this process."""
+        with self._lock:
+            return self._began.get(interaction_id)
 
     @property
     def pages(self) -> str:

@@ -67,14 +67,14 @@ class System:
         """Whether this process made it; a fork has to make its own."""
         return self.process == os.getpid()
 
-    def shares(self, other: System) -> bool:
-        """Whether the two keep their accounts in the same place."""
-        return self.connections is other.connections
+    def descends_from(self, other: System) -> bool:
+        """Whether it is that system, or was derived from it."""
+        return self.home is other.home
 
     def listeners(self, app: Any) -> list[Listening]:
         """What a script's callback server listens on: HTTP, and HTTPS at the port of its redirect URIs."""
-        from valetkey.adapters.certificates import LoopbackCertificate  # noqa: PLC0415  # loads with the first link
-        from valetkey.adapters.serving import Listener  # noqa: PLC0415
+        from valetkey.adapters.certificates import LoopbackCertificate  # loads with the first link
+        from valetkey.adapters.serving import Listener
 
         ports = self.config.callbacks
         found: list[Listening] = [

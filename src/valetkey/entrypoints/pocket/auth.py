@@ -10,7 +10,7 @@ from valetkey.connections.find import DEFAULT_PROFILE, INVITATION
 from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthHandlerInterface, Handler
 from valetkey.connections.states import AuthState
 from valetkey.entrypoints.pocket.default import default_system
-from valetkey.errors import UnknownProvider
+from valetkey.errors import InvalidArguments, UnknownProvider
 from valetkey.identity.verifiers.vouched import owner_of
 from valetkey.model.connections import Connection
 from valetkey.model.interactions import Interaction, InteractionKind
@@ -20,20 +20,36 @@ from valetkey.wiring import build
 from valetkey.wiring.system import System
 
 
+class InMemorySessionStorage:
+    """Accounts that end with the process; given to :class:`PocketAuth`. Settings given to it are not needed."""
+
+    def __init__(self, config: object = None) -> None:
+        self.config = config
+
+
 class PocketAuth:
     """The accounts of this program's threads: what seed 002 calls check, prepare and authenticate.
 
     Args:
         handlers: auth handler classes of your own; one of the same name goes before ours.
+        session_storage: an :class:`InMemorySessionStorage` keeps these accounts for the life of the process only; by
+            default they are where settings say (``session.session_type``, ``database_url``).
         use_prebuilt_handlers: whether ours are there too; as settings say (``auth.use_prebuilt_auth``) by default.
     """
 
     def __init__(
         self,
         handlers: Sequence[type[AuthHandlerInterface]] | None = None,
-        *,
+        session_storage: InMemorySessionStorage | None = None,
         use_prebuilt_handlers: bool | None = None,
     ) -> None:
+        if session_storage is not None and not isinstance(session_storage, InMemorySessionStorage):
+            kind = type(session_storage).__name__
+            raise InvalidArguments(
+                f"session_storage takes an InMemorySessionStorage, or nothing; this is {kind}. "
+                "Accounts are kept elsewhere by the settings session.session_type and database_url."
+            )
+        self._storage = session_storage
         self._own = tuple(handlers or ())
         self._prebuilt = use_prebuilt_handlers
         self._derived: System | None = None
@@ -42,10 +58,15 @@ class PocketAuth:
     def system(self) -> System:
         """The parts that this works with; made at first need."""
         base = default_system(routers=[router for cls in self._own if (router := getattr(cls, "router", None))])
-        if not self._own and self._prebuilt is not False:
+        if not self._own and self._prebuilt is not False and self._storage is None:
             return base
-        if self._derived is None or not self._derived.shares(base):
-            self._derived = build.derive(base, handlers=[cls() for cls in self._own], prebuilt=self._prebuilt)
+        if self._derived is None or not self._derived.descends_from(base):
+            self._derived = build.derive(
+                base,
+                handlers=[cls() for cls in self._own],
+                prebuilt=self._prebuilt,
+                in_memory=self._storage is not None,
+            )
         return self._derived
 
     @property
@@ -200,5 +221,3 @@ class PocketAuth:
 
 def _seed(handler: Handler) -> AuthHandlerInterface | Handler:
     return handler.handler if isinstance(handler, Driven) else handler
-
-

@@ -15,6 +15,7 @@ class DefaultConfig:
     """``config.auth.slack.client_id`` and ``config().auth.slack.client_id`` are the same setting."""
 
     def __call__(self) -> Config:
+        """The settings themselves."""
         return build.default().config
 
     def __getattr__(self, name: str) -> Any:

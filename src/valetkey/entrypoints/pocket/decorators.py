@@ -221,12 +221,11 @@ async def _wait_and_go(called: FunctionTool, arguments: Mapping[str, object]) ->
     try:
         return await _go(called, arguments)
     except AuthRequired as required:
-        print(required.message, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{required.message}\n")
+        sys.stderr.flush()
     system = default_system()
     for need in called.needs.alternatives[0]:
-        await system.connecting.authenticate(
-            owner_of(THREAD), need, DEFAULT_PROFILE, refresh=system.refresher.fresh
-        )
+        await system.connecting.authenticate(owner_of(THREAD), need, DEFAULT_PROFILE, refresh=system.refresher.fresh)
     return await _go(called, arguments)
 
 

@@ -85,7 +85,9 @@ class Futures:
         """
         preparing = PREPARING.get()
         if preparing is None or preparing.state != uid:
-            raise InvalidAuthState("create_future has its place in a handler's prepare, with the future_uid given there.")
+            raise InvalidAuthState(
+                "create_future has its place in a handler's prepare, with the future_uid given there."
+            )
         preparing.data = _plain(data)
         preparing.created = True
         return FutureData(future=DurableFuture(build.default(), uid), data=data)
@@ -139,7 +141,9 @@ def _plain(value: Any) -> Any:
         return json.loads(json.dumps(value))
     except (TypeError, ValueError):
         kind = type(value).__name__
-        raise InvalidAnswer(f"A future keeps what JSON can hold, so that it outlives a restart; this is {kind}.") from None
+        raise InvalidAnswer(
+            f"A future keeps what JSON can hold, so that it outlives a restart; this is {kind}."
+        ) from None
 
 
 def _block(system: System, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

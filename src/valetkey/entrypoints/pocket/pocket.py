@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from valetkey.connections.find import DEFAULT_PROFILE, INVITATION
 from valetkey.entrypoints.pocket.auth import PocketAuth
@@ -57,7 +57,7 @@ class Pocket:
         self,
         tools: Sequence[ToolLike] | None = None,
         auth: PocketAuth | None = None,
-        use_profile: bool = False,  # noqa: FBT001, FBT002  # the contract's signature
+        use_profile: bool = False,  # the contract's signature
     ) -> None:
         self.auth = auth or PocketAuth()
         self.use_profile = use_profile
@@ -267,7 +267,7 @@ class Pocket:
     async def authenticate(
         self, tool_name: str, thread_id: str = "default", profile: str = DEFAULT_PROFILE, **kwargs: Any
     ) -> dict[str, str]:
-        """Wait for the tool's accounts; their credentials by variable name, for the host program. Empty: none needed."""
+        """Wait for the tool's accounts; their credentials by variable name, for the host program."""
         variables: dict[str, str] = {}
         for need in self._needs([tool_name]):
             connection = await self._authenticated(need, thread_id, profile)
@@ -302,7 +302,8 @@ class Pocket:
         tool = self.tools.get(tool_name)
         if tool is None:
             raise UnknownTool(
-                f"This Pocket has no tool {tool_name!r}.{nearest(tool_name, self.tools)} It has: {', '.join(self.tools) or 'none'}."
+                f"This Pocket has no tool {tool_name!r}.{nearest(tool_name, self.tools)} "
+                f"It has: {', '.join(self.tools) or 'none'}."
             )
         return tool
 
@@ -322,7 +323,7 @@ class Pocket:
             self._system.links.let_go(self)
             self._system = None
 
-    def __enter__(self) -> Pocket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -330,7 +331,7 @@ class Pocket:
     ) -> None:
         self.teardown()
 
-    async def __aenter__(self) -> Pocket:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -24,8 +25,17 @@ PASTED = ("token", "basicauth", "keypair")
 class ConnectPages:
     """The pages of one system. Every answer of a provider ends on a clean URL, without code and state."""
 
-    def __init__(self, *, answering: Answering, interactions: Interactions, forms: Forms, program: str) -> None:
-        self._answering = answering
+    def __init__(
+        self,
+        *,
+        answering: Answering,
+        began: Callable[[str], Answering | None],
+        interactions: Interactions,
+        forms: Forms,
+        program: str,
+    ) -> None:
+        self._base = answering
+        self._began = began
         self._interactions = interactions
         self._forms = forms
         self._program = program
@@ -69,7 +79,7 @@ class ConnectPages:
         """A provider sends the browser back (RFC 6749 §4.1.2)."""
         provider = request.path_params["provider"]
         parameters = request.query_params.multi_items()
-        interaction, _ = await self._answering.asked(provider, parameters)
+        interaction, _ = await self._base.asked(provider, parameters)
         return await self._answer(interaction, provider, parameters, "../result")
 
     async def show_form(self, request: Request) -> Response:
@@ -123,7 +133,8 @@ class ConnectPages:
     ) -> Response:
         self._promise(interaction)
         try:
-            await self._answering.answered(provider, parameters)
+            answering = self._began(interaction.id) or self._base
+            await answering.answered(provider, parameters)
         except ValetkeyError as error:
             now = await self._interactions.get(interaction.id)
             unanswered = now is None or now.phase in WAITING or now.phase is Phase.ANSWERED
@@ -134,20 +145,18 @@ class ConnectPages:
         return Response(status_code=303, headers={"Location": f"{result}/{interaction.id}"})
 
     async def _pasted(self, request: Request) -> tuple[Interaction, Handler]:
-        interaction, handler = await self._answering.asked(
+        interaction, handler = await self._base.asked(
             request.path_params["provider"], request.query_params.multi_items()
         )
-        if interaction.phase is Phase.EXPIRED:
-            raise AuthExpired(interaction.reason)
         if interaction.phase is Phase.REFUSED:
             raise AuthRefused(interaction.reason)
-        if interaction.phase not in WAITING or not handler.fields:
-            raise InvalidAnswer(f"This link was used already ({interaction.phase}). Go back to your program.")
+        if interaction.phase not in WAITING:
+            raise AuthExpired(interaction.reason or "This link was used before. Go back to your program.")
+        if not handler.fields:
+            raise InvalidAnswer("This link leads to the provider's own page. Open it from your program again.")
         return interaction, handler
 
-    def _form(
-        self, request: Request, interaction: Interaction, handler: Handler, error: str | None = None
-    ) -> Response:
+    def _form(self, request: Request, interaction: Interaction, handler: Handler, error: str | None = None) -> Response:
         state = request.query_params["state"]
         return page.paste_form(
             provider=handler.provider.title,

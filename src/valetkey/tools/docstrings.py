@@ -1,0 +1,131 @@
+"""A docstring to a tool's description and those of its parameters: Google, Sphinx, Javadoc, numpydoc and plain."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+_TYPE = r"(?:\((?:[^()]|\([^()]*\))*\))"
+_SECTION = re.compile(
+    r"(?:args|arguments|params|parameters|keyword args|keyword arguments|other parameters|other args)\s*:",
+    re.IGNORECASE,
+)
+_NUMPY_SECTION = re.compile(r"(?:other )?parameters", re.IGNORECASE)
+_NUMPY_ENTRY = re.compile(r"(?P<names>\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)(?:\s*:.*)?")
+_RULE = re.compile(r"-{3,}|={3,}")
+_ENTRY = re.compile(rf"(?:[-*•]\s+)?\*{{0,2}}(?P<name>\w+)\s*{_TYPE}?\s*:(?:\s+(?P<text>.*))?")
+_SPHINX = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(?P<name>\w+)\s*:(?P<text>.*)")
+_SPHINX_TYPE = re.compile(r":type\s+\*{0,2}(?P<name>\w+)\s*:(?P<text>)")
+_JAVADOC = re.compile(
+    rf"(?:\*\s+)?[@\\](?:param|arg|argument)\s+(?:\{{[^}}]*\}}\s*)?\*{{0,2}}(?P<name>\w+)\s*{_TYPE}?\s*(?:[:-]\s)?(?P<text>.*)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Docstring:
+    """What a docstring says.
+
+    Attributes:
+        text: all of it but what it says of parameters.
+        parameters: the description of each parameter, on one line, by name.
+    """
+
+    text: str
+    parameters: dict[str, str]
+
+
+def read(docstring: str | None, names: Collection[str]) -> Docstring:
+    """Tell what is said of parameters from the rest.
+
+    Args:
+        docstring: as written; None: there is none.
+        names: the function's parameters, those too that no caller sees: nothing else is taken for one.
+    """
+    lines = inspect.cleandoc(docstring or "").splitlines()
+    rest: list[str] = []
+    said: dict[str, list[str]] = {}
+    at = 0
+    while at < len(lines):
+        block = _section(lines, at) or _numpy_section(lines, at) or _field(lines, at, names)
+        if block is None:
+            rest.append(lines[at])
+            at += 1
+            continue
+        at, entries = block
+        for name, text in entries:
+            if name in names:
+                said.setdefault(name, []).extend(text)
+    parameters = {name: " ".join(" ".join(text).split()) for name, text in said.items()}
+    text = re.sub(r"\n\s*\n(?:\s*\n)+", "\n\n", "\n".join(line.rstrip() for line in rest)).strip()
+    return Docstring(text=text, parameters={name: text for name, text in parameters.items() if text})
+
+
+_Block = tuple[int, list[tuple[str, list[str]]]]
+"""The line after what was read, and the text for each name in it."""
+
+
+def _section(lines: list[str], at: int) -> _Block | None:
+    """Google: a heading, and an indented block of entries."""
+    if not _SECTION.fullmatch(lines[at].strip()):
+        return None
+    end = _deeper(lines, at + 1, _indent(lines[at]))
+    body = [line for line in lines[at + 1 : end] if line.strip()]
+    if not body:
+        return None
+    entries: list[tuple[str, list[str]]] = []
+    for line in body:
+        entry = _ENTRY.fullmatch(line.strip()) if _indent(line) <= _indent(body[0]) else None
+        if entry:
+            entries.append((entry["name"], [entry["text"] or ""]))
+        elif entries:
+            entries[-1][1].append(line)
+    return end, entries
+
+
+def _numpy_section(lines: list[str], at: int) -> _Block | None:
+    """Numpydoc: a heading that is underlined, and names each with an indented text."""
+    if not (_NUMPY_SECTION.fullmatch(lines[at].strip()) and at + 1 < len(lines) and _RULE.fullmatch(lines[at + 1].strip())):
+        return None
+    entries: list[tuple[str, list[str]]] = []
+    at += 2
+    while at < len(lines):
+        if at + 1 < len(lines) and _RULE.fullmatch(lines[at + 1].strip()):
+            break
+        entry = _NUMPY_ENTRY.fullmatch(lines[at].strip())
+        if lines[at].strip() and not entry:
+            break
+        end = _deeper(lines, at + 1, _indent(lines[at])) if entry else at + 1
+        if entry:
+            entries += [(name.strip(" *"), lines[at + 1 : end]) for name in entry["names"].split(",")]
+        at = end
+    return at, entries
+
+
+def _field(lines: list[str], at: int, names: Collection[str]) -> _Block | None:
+    """Sphinx, Javadoc and plain: one line for a parameter, continued by lines that are indented further."""
+    line = lines[at].strip()
+    field = _SPHINX.fullmatch(line) or _SPHINX_TYPE.fullmatch(line) or _JAVADOC.fullmatch(line)
+    if field is None and ((field := _ENTRY.fullmatch(line)) is None or field["name"] not in names):
+        return None
+    end = _deeper(lines, at + 1, _indent(lines[at]), stop_at_blank=True)
+    return end, [(field["name"], [field["text"] or "", *lines[at + 1 : end]])]
+
+
+def _deeper(lines: list[str], at: int, indent: int, *, stop_at_blank: bool = False) -> int:
+    """The first line from there on that is not indented further; blank lines before it are not passed."""
+    end = at
+    while at < len(lines):
+        if lines[at].strip():
+            if _indent(lines[at]) <= indent:
+                break
+            end = at + 1
+        elif stop_at_blank:
+            break
+        at += 1
+    return end
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
