@@ -8,6 +8,11 @@ from typing import NoReturn
 MASK = "***"
 
 
+def _octets(value: str) -> bytes:
+    # JSON may bring lone surrogates, which UTF-8 has not.
+    return value.encode("utf-8", "surrogatepass")
+
+
 class Secret:
     """A string that neither prints, formats, pickles nor serialises.
 
@@ -40,7 +45,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        return hmac.compare_digest(_octets(self._value), _octets(other._value))
 
     __hash__ = None  # type: ignore[assignment]  # a secret is no dictionary key
 

@@ -190,6 +190,7 @@ def test_only_http_urls_of_a_host_are_urls_here(url, trust):
         RULES.judge_url(url, trust)
 
 
+@pytest.mark.parametrize("trust", Trust)
 @pytest.mark.parametrize(
     "url",
     [
@@ -227,11 +228,16 @@ def test_only_http_urls_of_a_host_are_urls_here(url, trust):
         "https://api.example.com/" + "a" * 20_000,
     ],
 )
-def test_a_url_that_two_programs_may_read_differently_is_refused(url):
+def test_a_url_that_two_programs_may_read_differently_is_refused(url, trust):
     with pytest.raises(BlockedAddress) as refused:
-        RULES.judge_url(url, Trust.CATALOGUE)
+        RULES.judge_url(url, trust)
     assert "evil" not in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def test_a_url_with_a_user_is_told_where_credentials_go():
+    with pytest.raises(BlockedAddress, match="Put credentials into the connection"):
+        RULES.judge_url("https://user:secret@api.example.com/", Trust.OPERATOR)
 
 
 @pytest.mark.parametrize(

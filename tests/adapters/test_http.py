@@ -251,6 +251,17 @@ async def test_localhost_is_this_machine_and_no_resolver_is_asked(client_with, s
     assert resolve.asked == []
 
 
+@pytest.mark.parametrize(("host", "address"), [("[::1]", "::1"), ("127.0.0.2", "127.0.0.2")])
+async def test_an_address_is_called_as_it_stands(client_with, serve, host, address):
+    server = await serve(answer())
+    resolve, connect = Resolving(["10.0.0.1"]), Connecting(server.port)
+    response = await client_with(resolve=resolve, connect=connect).fetch(get(f"http://{host}:8080/"))
+    assert response.status == 200
+    assert connect.given == [(address, 8080)]
+    assert resolve.asked == []
+    assert f"Host: {host}:8080\r\n".encode() in server.requests[0]
+
+
 async def test_surroundings_are_not_asked(client, serve, monkeypatch, home):
     trap = await serve(answer(b"trap"))
     server = await serve(answer(b"real"))

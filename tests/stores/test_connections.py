@@ -1,14 +1,17 @@
 """What every connection store does."""
 
 import asyncio
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.stores.values import ADA, BOB, NOW, Stores, a_connection, fresh_id
+from valetkey.adapters.sql.connections import SqlConnections
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Health, Sealed
 
@@ -239,18 +242,14 @@ async def test_save_ends_the_lease_as_the_connection_says(stores):
 
 def in_threads(works: list[Callable[[], Awaitable[Any]]]) -> list[Any]:
     """Each on a loop and a thread of its own, begun together."""
-    start, results = threading.Barrier(len(works)), {}
+    start = threading.Barrier(len(works))
 
-    def run(number: int) -> None:
+    def run(work: Callable[[], Awaitable[Any]]) -> Any:
         start.wait(10)
-        results[number] = asyncio.run(as_coroutine(works[number]))
+        return asyncio.run(as_coroutine(work))
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return [results[number] for number in range(len(works))]
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(run, works))
 
 
 async def as_coroutine(work: Callable[[], Awaitable[Any]]) -> Any:
@@ -266,15 +265,30 @@ def test_loops_on_several_threads_share_a_store(stores):
     assert len(asyncio.run(as_coroutine(lambda: stores.connections.of_owner(ADA)))) == 4
 
 
-def test_a_reader_on_another_thread_never_misses_a_row_that_is_being_replaced(stores):
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads take turns as often as Python lets them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_a_reader_on_another_thread_never_misses_a_row_that_is_being_replaced(stores, restless):
     row = a_connection()
+    saves = 60 if isinstance(stores.connections, SqlConnections) else 4000
     asyncio.run(as_coroutine(lambda: stores.connections.insert(row)))
     ended = threading.Event()
 
     async def write() -> None:
-        for generation in range(1, 60):
+        for generation in range(1, saves):
             assert await stores.connections.save(replace(row, generation=generation + 1), generation=generation)
-        ended.set()
+
+    async def writing() -> None:
+        try:
+            await write()
+        finally:
+            ended.set()
 
     async def read() -> int:
         seen = 0
@@ -285,4 +299,4 @@ def test_a_reader_on_another_thread_never_misses_a_row_that_is_being_replaced(st
             seen = found.generation
         return seen
 
-    assert len(in_threads([write, read, read])) == 3
+    assert len(in_threads([writing, read, read])) == 3

@@ -92,7 +92,12 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_it(sqlite_path, kill
 def test_after_a_fork_both_use_the_file(sqlite_path):
     with worker("fork", sqlite_path) as process:
         out, err = process.communicate(timeout=30)
-    assert out.splitlines() == ["('child', True, 2)", "('parent', 0, True, 3)"]
+    assert out.splitlines() == [
+        "('before', 1)",
+        "('forked', 1)",
+        "('child', True, 2)",
+        "('parent', 0, True, 3)",
+    ]
     assert err == ""
     assert sound(sqlite_path)
 

@@ -157,6 +157,11 @@ def origin_of(url: str) -> str:
     return parse(url).origin
 
 
+def is_address(host: str) -> bool:
+    """Whether the host of a `Target` is an address, which no resolver needs to be asked about."""
+    return ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
+
+
 def is_loopback_name(host: str) -> bool:
     """Whether the name means this machine whatever a resolver says (RFC 6761 §6.3)."""
     return host == "localhost" or host.endswith(".localhost")

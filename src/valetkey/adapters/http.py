@@ -10,7 +10,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from functools import cache, partial
 from importlib.metadata import version
@@ -19,7 +19,7 @@ from typing import Any
 
 import httpcore2
 
-from valetkey.adapters.addresses import LOOPBACK_ADDRESSES, AddressRules, Target, is_loopback_name
+from valetkey.adapters.addresses import LOOPBACK_ADDRESSES, AddressRules, Target, is_address, is_loopback_name
 from valetkey.errors import BlockedAddress, ExchangeFailed, InvalidArguments, InvalidSetting
 from valetkey.ports.world import Home, Request, Response, Trust
 
@@ -195,13 +195,14 @@ class _CheckedNetwork(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
+        found: Sequence[str] = ()
         if is_loopback_name(host):
-            found: Sequence[str] = LOOPBACK_ADDRESSES
+            found = LOOPBACK_ADDRESSES
+        elif is_address(host):
+            found = (host,)
         else:
-            try:
+            with suppress(OSError):
                 found = await self._resolve(host, port)
-            except OSError:
-                found = ()
         if not found:
             raise ExchangeFailed(f"{host} has no address now. Check the name; try again later.", sent=False)
         addresses = self._rules.judge_addresses(found, scheme=self._scheme, host=host, port=port, trust=self._trust)
@@ -267,8 +268,6 @@ class _Stream(httpcore2.AsyncNetworkStream):
 
 
 async def _read(answer: httpcore2.Response, request: Request, target: Target) -> Response:
-    if answer.status < 200:  # noqa: PLR2004  # RFC 9110 §15.2: only 101 gets here, and we never offer to switch
-        raise _failed(target, "switched protocols", sent=True)
     size = sum(len(name) + len(value) for name, value in answer.headers)
     if len(answer.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
         raise _failed(target, "answered with too many or too large headers", sent=True)

@@ -101,9 +101,7 @@ class FileKeys:
             raise KeyUnavailable(f"{path} is not a file. Move it away, or point VALETKEY_HOME elsewhere.")
         if found.st_mode & OTHERS:
             mode = stat.S_IMODE(found.st_mode)
-            raise KeyUnavailable(
-                f"Others can use the key file (its mode is {mode:04o}). Run: chmod 600 {path}"
-            )
+            raise KeyUnavailable(f"Others can use the key file (its mode is {mode:04o}). Run: chmod 600 {path}")
         if found.st_uid not in {0, os.geteuid()}:
             raise KeyUnavailable(f"The key file belongs to another account. Run: chown {os.geteuid()} {path}")
 

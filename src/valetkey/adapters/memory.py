@@ -90,9 +90,7 @@ class MemoryConnections:
             row = self._rows.get(connection_id)
             if row is None or row.generation != generation or row.lease_until > now:
                 return False
-            taken = replace(
-                row, lease_owner=owner, lease_until=until, attempt_id=attempt, attempt_started=now
-            )
+            taken = replace(row, lease_owner=owner, lease_until=until, attempt_id=attempt, attempt_started=now)
             self._put(taken)
         return True
 

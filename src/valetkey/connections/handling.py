@@ -146,7 +146,8 @@ class Handling:
             UnknownProvider: there is none; names the nearest.
         """
         found = self._found.get((name, provider))
-        if found is None or found.settings != self._settings(found.handler.provider):
+        settings = None if found is None else self._settings(found.handler.provider)
+        if found is None or (found.settings is not settings and found.settings != settings):
             handler = self._default(provider) if name is None else self._named(name, provider)
             found = _Made(handler=handler, settings=self._settings(handler.provider))
             self._found[name, provider] = found

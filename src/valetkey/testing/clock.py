@@ -62,9 +62,7 @@ class ManualClock:
             ValueError: the seconds are negative; for a wall clock set back, use `jump`.
         """
         if seconds < 0:
-            raise ValueError(
-                "a clock is advanced by zero or more seconds. To set the wall clock back, use jump()."
-            )
+            raise ValueError("a clock is advanced by zero or more seconds. To set the wall clock back, use jump().")
         with self._lock:
             self._wall += seconds
             self._elapsed += seconds

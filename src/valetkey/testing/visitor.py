@@ -122,28 +122,27 @@ class _Reader(HTMLParser):
         self.title = self.heading = ""
         self.action: str | None = None
         self.fields: dict[str, str] = {}
-        self._within = ""
+        self._within: set[str] = set()
         self._in_form = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = {name: value or "" for name, value in attrs}
         if tag in ("title", "h1"):
-            self._within = tag
+            self._within.add(tag)
         elif tag == "form" and self.action is None:
             self.action, self._in_form = named.get("action", ""), True
         elif tag == "input" and self._in_form and named.get("name") and _is_sent(named):
             self.fields[named["name"]] = named.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == self._within:
-            self._within = ""
-        elif tag == "form":
+        self._within.discard(tag)
+        if tag == "form":
             self._in_form = False
 
     def handle_data(self, data: str) -> None:
-        if self._within == "title":
+        if "title" in self._within:
             self.title += data
-        elif self._within == "h1":
+        if "h1" in self._within:
             self.heading += data
 
 

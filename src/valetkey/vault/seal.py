@@ -43,13 +43,12 @@ class Sealer:
 
         Raises:
             KeyUnavailable: there is no key that can be used.
+            VaultError: the newest key has an id that the format does not hold.
         """
         key_id = self._keyring.newest
         name = key_id.encode("ascii", "replace")
         if not _KEY_ID.fullmatch(name):
-            raise VaultError(
-                "A vault key's id is 1 to 64 letters, digits, '-' or '_'. Rename the newest key."
-            )
+            raise VaultError("A vault key's id is 1 to 64 letters, digits, '-' or '_'. Rename the newest key.")
         head = bytes((_VERSION, len(name))) + name
         nonce = self._entropy.bytes(_NONCE)
         # Any str may be a secret, one with lone surrogates too: it comes back as it was.
@@ -108,9 +107,7 @@ class Sealer:
         except (KeyError, TypeError, AttributeError) as error:
             raise _unreadable() from error
 
-    def seal_private(
-        self, values: Mapping[str, object], *, interaction_id: str, owner: Owner, part: Part
-    ) -> Sealed:
+    def seal_private(self, values: Mapping[str, object], *, interaction_id: str, owner: Owner, part: Part) -> Sealed:
         """Seal one private part of an interaction: JSON values by name.
 
         Raises:

@@ -57,9 +57,7 @@ class SqlInteractions:
 
     async def of_owner(self, owner: Owner, kind: InteractionKind) -> Sequence[Interaction]:
         """The owner's open interactions of that kind, oldest first. A damaged row is logged and left out."""
-        rows = await self._database.read(
-            statements.INTERACTIONS_OPEN, owner_values(owner) | {"kind": kind.value}
-        )
+        rows = await self._database.read(statements.INTERACTIONS_OPEN, owner_values(owner) | {"kind": kind.value})
         found = []
         for row in rows:
             try:
@@ -86,9 +84,7 @@ class SqlInteractions:
 
     async def sweep(self, *, before: float) -> int:
         """Remove those whose time ran out before that (epoch seconds), ended or never answered; how many."""
-        (outcome,) = await self._database.write(
-            (statements.INTERACTIONS_SWEEP, {"before": before}), erase=True
-        )
+        (outcome,) = await self._database.write((statements.INTERACTIONS_SWEEP, {"before": before}), erase=True)
         return outcome.count
 
 

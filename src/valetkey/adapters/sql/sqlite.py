@@ -115,9 +115,7 @@ class SqliteDatabase:
 
     async def _open(self) -> SqliteFile:
         new = SqliteFile(self._path, busy_timeout=self._busy_timeout)
-        file = self._files.setdefault(
-            os.getpid(), new
-        )  # of several callers one makes it, and all wait in line
+        file = self._files.setdefault(os.getpid(), new)  # of several callers one makes it, and all wait in line
         try:
             await file.on_writer(file.open)
         except sqlite3.Error as error:
@@ -140,7 +138,5 @@ class SqliteDatabase:
         # SQLite's own words may quote a value: only the name of the error goes on.
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        reason = _REASONS.get(
-            code, f"cannot be used now ({name}). Try again, or move the file away to start anew"
-        )
+        reason = _REASONS.get(code, f"cannot be used now ({name}). Try again, or move the file away to start anew")
         return StoreUnavailable(f"The database {self._path.name} {reason}.")

@@ -139,9 +139,7 @@ class SqliteFile:
         try:
             self._thread.submit(job)
         except RuntimeError as error:
-            raise StoreUnavailable(
-                "The database was closed, as the program ends. Nothing was written."
-            ) from error
+            raise StoreUnavailable("The database was closed, as the program ends. Nothing was written.") from error
         return await waiter
 
     def close(self) -> None:
@@ -188,9 +186,7 @@ class SqliteFile:
             )
 
     def _migrate(self) -> None:
-        engine = create_engine(
-            "sqlite://", creator=lambda: self._connect(wait=_MIGRATION_WAIT), poolclass=NullPool
-        )
+        engine = create_engine("sqlite://", creator=lambda: self._connect(wait=_MIGRATION_WAIT), poolclass=NullPool)
 
         @event.listens_for(engine, "begin")
         def lock(connection: Connection) -> None:

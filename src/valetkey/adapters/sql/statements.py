@@ -16,9 +16,7 @@ def _owned(table: Table) -> ColumnElement[bool]:
 
 
 _ours = _owned(connections)
-_unmoved = and_(
-    connections.c.id == bindparam("where_id"), connections.c.generation == bindparam("where_generation")
-)
+_unmoved = and_(connections.c.id == bindparam("where_id"), connections.c.generation == bindparam("where_generation"))
 
 CONNECTION: Executable = select(connections).where(connections.c.id == bindparam("id"))
 CONNECTION_OF_ACCOUNT: Executable = select(connections).where(
@@ -28,9 +26,7 @@ CONNECTIONS_OF_OWNER: Executable = (
     select(connections).where(_ours).order_by(connections.c.provider, connections.c.profile)
 )
 CONNECTIONS_AT_PROVIDER: Executable = (
-    select(connections)
-    .where(_ours, connections.c.provider == bindparam("provider"))
-    .order_by(connections.c.profile)
+    select(connections).where(_ours, connections.c.provider == bindparam("provider")).order_by(connections.c.profile)
 )
 CONNECTION_INSERT: Executable = insert(connections)
 CONNECTION_SAVE: Executable = update(connections).where(_unmoved)
@@ -51,9 +47,7 @@ CONNECTION_RELEASE: Executable = (
         connections.c.lease_owner == bindparam("holder"),
         connections.c.attempt_id == bindparam("attempt"),
     )
-    .values(
-        lease_owner=text("''"), lease_until=text("0.0"), attempt_id=text("''"), attempt_started=text("0.0")
-    )
+    .values(lease_owner=text("''"), lease_until=text("0.0"), attempt_id=text("''"), attempt_started=text("0.0"))
 )
 CONNECTION_DELETE: Executable = delete(connections).where(connections.c.id == bindparam("id"))
 

@@ -119,10 +119,9 @@ class OAuth2Handler(Handler):
     async def revoke(self, credential: Credential) -> bool:
         """Revoke the refresh token, then the access token: not every server ends both with one (RFC 7009 §2.1)."""
         client = self._client()
-        revoked = False
         if credential.refresh_token is not None:
-            revoked = await client.revoke(token=credential.refresh_token, hint="refresh_token")
-        return await client.revoke(token=credential.access_token, hint="access_token") or revoked
+            await client.revoke(token=credential.refresh_token, hint="refresh_token")
+        return await client.revoke(token=credential.access_token, hint="access_token")
 
     def variables(self, credential: Credential) -> Mapping[str, Secret]:
         """The entry's variables."""

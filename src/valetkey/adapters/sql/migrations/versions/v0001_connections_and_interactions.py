@@ -35,9 +35,7 @@ def upgrade() -> None:
         sa.Column("next_try_at", sa.Double, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("updated_at", sa.Double, nullable=False),
-        sa.UniqueConstraint(
-            "workspace", "issuer", "subject", "provider", "profile", name="uq_connections_account"
-        ),
+        sa.UniqueConstraint("workspace", "issuer", "subject", "provider", "profile", name="uq_connections_account"),
     )
     op.create_table(
         "interactions",
