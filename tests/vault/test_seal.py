@@ -48,9 +48,20 @@ def test_the_format_is_the_documented_one():
     sealed = sealer.seal(Secret("é"), bound=("table", "w", 7))
     assert sealed[:2] == bytes((1, 5))
     assert sealed[2:7] == b"key-1"
-    key = hkdf(material("key-1"), b"valetkey seal 1")
+    key = hkdf(hkdf(material("key-1"), b"valetkey seal 1"), b"valetkey workspace 1 w")
     associated = sealed[:7] + b"s5:tables1:wi7;"
     assert AESGCM(key).decrypt(sealed[7:19], sealed[19:], associated) == "é".encode()
+
+
+def test_two_workspaces_have_keys_of_their_own():
+    """V-16."""
+    ring = Keyring(Given("k1"))
+    sealed = ring.cipher("k1", "one").encrypt(b"n" * 12, b"secret", None)
+    from cryptography.exceptions import InvalidTag
+
+    with pytest.raises(InvalidTag):
+        ring.cipher("k1", "two").decrypt(b"n" * 12, sealed, None)
+    assert ring.cipher("k1", "one") is ring.cipher("k1", "one")
 
 
 # McGrew and Viega, The Galois/Counter Mode of Operation, appendix B, test cases 13 to 16 (AES-256):
@@ -93,7 +104,7 @@ def test_the_cipher_is_aes_256_gcm(vector, monkeypatch):
 
     key, nonce, plain, associated, ciphertext, tag = map(bytes.fromhex, vector)
     ring = Keyring(Given("k1"))
-    monkeypatch.setattr(ring, "subkey", lambda purpose, key_id: key)
+    monkeypatch.setattr("valetkey.vault.keyring._expand", lambda material, info: key)
     cipher = ring.cipher("k1")
     assert cipher.encrypt(nonce, plain, associated) == ciphertext + tag
     assert cipher.decrypt(nonce, ciphertext + tag, associated) == plain

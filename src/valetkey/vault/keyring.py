@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _SIZE = 32
+_CIPHERS = 4096  # workspaces times keys, kept ready
 
 
 class Purpose(StrEnum):
@@ -31,7 +32,7 @@ class _Ring:
     newest: str
     roots: dict[str, Key]
     derived: dict[tuple[Purpose, str], bytes] = field(default_factory=dict, repr=False)
-    ciphers: dict[str, AESGCM] = field(default_factory=dict, repr=False)
+    ciphers: dict[tuple[str, str], AESGCM] = field(default_factory=dict, repr=False)
 
 
 class Keyring:
@@ -72,18 +73,21 @@ class Keyring:
         known = ring.derived.get((purpose, key_id))
         return known if known is not None else _derive(ring, purpose, key_id)
 
-    def cipher(self, key_id: str) -> AESGCM:
-        """AES-256-GCM under the sealing key of one root key.
+    def cipher(self, key_id: str, workspace: str = "") -> AESGCM:
+        """AES-256-GCM under the key by which one workspace seals; no two workspaces have the same.
 
         Raises:
             KeyUnavailable: that root key is not here.
         """
         ring = self._ring_with(key_id)
-        cipher = ring.ciphers.get(key_id)
+        cipher = ring.ciphers.get((key_id, workspace))
         if cipher is None:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - Pocket loads without it
 
-            cipher = ring.ciphers[key_id] = AESGCM(self.subkey(Purpose.SEAL, key_id))
+            if len(ring.ciphers) >= _CIPHERS:
+                ring.ciphers.clear()
+            sealing = self.subkey(Purpose.SEAL, key_id)
+            cipher = ring.ciphers[key_id, workspace] = AESGCM(_expand(sealing, f"valetkey workspace 1 {workspace}"))
         return cipher
 
     def reload(self) -> None:
@@ -136,9 +140,13 @@ def _missing(key_id: str) -> KeyUnavailable:
 
 
 def _derive(ring: _Ring, purpose: Purpose, key_id: str) -> bytes:
+    derived = ring.derived[purpose, key_id] = _expand(ring.roots[key_id].material, f"valetkey {purpose} 1")
+    return derived
+
+
+def _expand(material: bytes, info: str) -> bytes:
     from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - Pocket loads without it
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415 - as above
 
-    kdf = HKDF(algorithm=SHA256(), length=_SIZE, salt=None, info=f"valetkey {purpose} 1".encode())
-    derived = ring.derived[purpose, key_id] = kdf.derive(ring.roots[key_id].material)
-    return derived
+    octets = info.encode("utf-8", "surrogatepass")
+    return HKDF(algorithm=SHA256(), length=_SIZE, salt=None, info=octets).derive(material)

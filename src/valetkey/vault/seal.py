@@ -53,7 +53,7 @@ class Sealer:
         nonce = self._entropy.bytes(_NONCE)
         # Any str may be a secret, one with lone surrogates too: it comes back as it was.
         plain = secret.reveal().encode("utf-8", "surrogatepass")
-        ciphertext = self._keyring.cipher(key_id).encrypt(nonce, plain, _associated(head, bound))
+        ciphertext = self._keyring.cipher(key_id, _workspace(bound)).encrypt(nonce, plain, _associated(head, bound))
         return Sealed(head + nonce + ciphertext)
 
     def open(self, sealed: Sealed, bound: Bound) -> Secret:
@@ -136,7 +136,7 @@ class Sealer:
         # An id that no key can have is damage, and must not get into a message.
         if len(sealed) < data_at or not _KEY_ID.fullmatch(name):
             raise _closed()
-        cipher = self._keyring.cipher(name.decode("ascii"))
+        cipher = self._keyring.cipher(name.decode("ascii"), _workspace(bound))
         associated = _associated(sealed[:nonce_at], bound)
         try:
             return cipher.decrypt(sealed[nonce_at:data_at], sealed[data_at:], associated)
@@ -149,6 +149,11 @@ def _invalid_tag() -> type[Exception]:
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - Pocket loads without it
 
     return InvalidTag
+
+
+def _workspace(bound: Bound) -> str:
+    """What a row is bound to begins with its table and its workspace, which has a key of its own."""
+    return str(bound[1]) if len(bound) > 1 else ""
 
 
 def _associated(head: bytes, bound: Bound) -> bytes:
