@@ -25,6 +25,7 @@ REVEALING = (
     "connections/handler*.py",
     "connections/handlers/*.py",
     "tools/function.py",
+    "wiring/build.py",
     "adapters/keysources.py",
 )
 # Package data is read by providers/catalog, settings by settings/sources; all else is an adapter's.

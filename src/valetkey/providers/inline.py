@@ -105,11 +105,17 @@ class OAuthHandler:
         """What the tool reads the token by: ``SLACK_COM_TOKEN``, or ``ACME_TOKEN`` with ``name="acme"``."""
         return f"{self.name.partition('-')[0].upper()}_TOKEN"
 
+    @property
+    def _title(self) -> str:
+        if "-" in self.name:
+            return urlsplit(self.auth_url).hostname or ""
+        return self.name.replace("_", " ").capitalize()
+
     def provider(self) -> Provider:
         """The provider, with one handler. The program named its endpoints: that permits their hosts."""
         return Provider(
             name=self.name,
-            title=(urlsplit(self.auth_url).hostname or "") if "-" in self.name else self.name,
+            title=self._title,
             handlers=(
                 HandlerEntry(
                     name=f"{self.name.replace('_', '-')}-oauth2",

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, field
+from hmac import compare_digest
 from typing import Any, TypeVar
 
 from valetkey.connections.driven import PREPARING
@@ -84,7 +85,7 @@ class Futures:
             InvalidAnswer: the data cannot be kept as JSON.
         """
         preparing = PREPARING.get()
-        if preparing is None or preparing.state != uid:
+        if preparing is None or not compare_digest(preparing.state, uid):
             raise InvalidAuthState(
                 "create_future has its place in a handler's prepare, with the future_uid given there."
             )
@@ -96,7 +97,7 @@ class Futures:
         """The flow's future and its data; None when there is no such flow."""
         preparing = PREPARING.get()
         system = build.default()
-        if preparing is not None and preparing.state == uid and preparing.created:
+        if preparing is not None and compare_digest(preparing.state, uid) and preparing.created:
             return FutureData(future=DurableFuture(system, uid), data=preparing.data)
         row = _block(system, lambda: system.interactions.get(identify(uid)))
         if row is None:
