@@ -142,9 +142,17 @@ class RefreshFailed(ValetkeyError, RuntimeError):
 
 
 class ProviderUnavailable(ValetkeyError):
-    """The provider did not answer usefully; nothing is lost, try again later."""
+    """The provider did not answer usefully; nothing is lost, try again later.
+
+    Attributes:
+        retry_after: seconds that it asked us to wait, at most an hour; None where it did not say.
+    """
 
     code = "provider_unavailable"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ExchangeFailed(ProviderUnavailable):

@@ -49,21 +49,23 @@ class Road:
         try:
             return await run(tool, lent, arguments)
         except ToolFailed as failure:
-            verdict = rejection(failure, lent.origins)
-            renewed = None if verdict is Rejection.NONE else await self.connector.renew(connected)
-            if renewed is None:
-                return await self._failed(failure, lent, verdict)
+            text, verdict = str(failure), rejection(failure, lent.origins)
+        # Past the except: an error from here on must not carry the tool's own, whose text may tell what was lent.
+        renewed = None if verdict is Rejection.NONE else await self.connector.renew(connected)
+        if renewed is None:
+            return await self._failed(text, lent, verdict)
         again = await self.lender.lend(renewed)
         try:
             return await run(tool, replace(again, secrets=again.secrets + lent.secrets), arguments)
         except ToolFailed as failure:
-            return await self._failed(failure, again, rejection(failure, again.origins))
+            text, verdict = str(failure), rejection(failure, again.origins)
+        return await self._failed(text, again, verdict)
 
-    async def _failed(self, failure: ToolFailed, lent: Lent, verdict: Rejection) -> ToolResult:
+    async def _failed(self, text: str, lent: Lent, verdict: Rejection) -> ToolResult:
         """The text for the model; a credential that the provider's own API refuses is not offered again."""
         if verdict is Rejection.CERTAIN:
             await self.connector.give_up(lent.connected)
-        return ToolResult(value=str(failure), failed=True)
+        return ToolResult(value=text, failed=True)
 
 
 async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object]) -> ToolResult:

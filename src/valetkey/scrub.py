@@ -5,25 +5,25 @@ A secret is found as it is, and
   any character or none of them, mixed and several levels deep (JSON in JSON, JSON in a URL);
 - octet by octet: in hexadecimal, and in base64 of either alphabet, padded or not, at each of the three
   alignments that a longer string gives it (`user:secret`), broken into lines, itself percent-encoded or escaped.
+What no encoder does (reversed, spelled out, encrypted) is not found. White space around a secret and the name of a
+scheme before it (`Bearer`) are not part of it. What is left must have four characters: a shorter one is in most
+texts by chance, and stars in its place would spoil the text and tell the secret.
 
-White space around a secret and the name of a scheme before it (`Bearer`) are not part of it. What is left must have
-four characters: a shorter one is in most texts by chance, and stars in its place would spoil the text and tell the
-secret. What no encoder does (reversed, spelled out, encrypted) is not found.
-
-Most texts hold no secret. So each form has cheap signs, pieces of which one must be there literally, and only where
-one shows is the form followed. Nothing made from a secret outlives its Scrubber: patterns are compiled for single
-characters, never for a secret, as `re` keeps what it compiles.
+Most texts hold no secret: each form has cheap signs, of which one must be there literally, and only where one shows
+is the form followed. Nothing made from a secret outlives its Scrubber: patterns are compiled for single characters
+alone, as `re` keeps what it compiles.
 """
 
 from __future__ import annotations
 
 import codecs
+import copy
 import dataclasses
 import json
 import re
 from binascii import b2a_base64
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from html.entities import html5
 from typing import Any, NoReturn
@@ -31,16 +31,13 @@ from urllib.parse import quote, quote_plus
 
 from valetkey.secret import MASK, Secret
 
-_SHORTEST = 4
-_DEEPEST = 100
-_SIGN = 10  # characters of a sign: a line of base64 is longer than two
-_STRIDE = 16  # characters compared at once
-_WIDEST = 40  # how far to look back from a sign: for each character that may be coded,
-_BREAK = 100  # and for a broken line
+_SHORTEST, _DEEPEST = 4, 100
+_HEAD = 18  # octets that are looked for at first: a line of base64 is longer
+_STRIDE, _LONGEST_CUT = 16, 200  # characters compared at once, characters of one that is cut short
+_WIDEST, _BREAK = 40, 100  # how far to look back from a sign: for a character that may be coded, for a broken line
 
-_SCHEME = re.compile(r"(?:bearer|basic|token)\s+", re.IGNORECASE)
-_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
-_RUN = re.compile(r"[A-Za-z0-9]+")
+_BARE = re.compile(r"\s*(?:(?:bearer|basic|token)\s+)?(.*\S)", re.IGNORECASE | re.DOTALL)
+_PLAIN, _RUN = re.compile(r"[A-Za-z0-9_.~-]*"), re.compile(r"[A-Za-z0-9]+")
 _SAFE = re.compile(r"[^%\\&\r]*")
 
 # How the coding of one character begins; "\r" because forms and mail make "\r\n" of "\n".
@@ -55,13 +52,12 @@ _LETTERS = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f", "\v": "v", "\
 # No encoder touches ASCII letters and digits: where none of these is found, a secret's own are there as they are.
 _ALNUM = "(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])"
 _ALNUM_DECIMAL = "(?:4[89]|5[0-7]|6[5-9]|[78][0-9]|9[07-9]|1[01][0-9]|12[0-2])"
-_CODED_ALNUM = {
-    "%": re.compile(rf"{_PERCENT}(?:{_ALNUM}|5[cC](?:x|u00|U000000|u\{{0{{0,8}}){_ALNUM})"),
-    "\\x": re.compile(rf"\\x{_ALNUM}"),
-    "\\u": re.compile(rf"\\u(?:00|\{{0{{0,8}}){_ALNUM}"),
-    "\\U": re.compile(rf"\\U000000{_ALNUM}"),
-    "&": re.compile(rf"{_AMPERSAND}#(?:0{{0,8}}{_ALNUM_DECIMAL}|[xX]0{{0,8}}{_ALNUM});"),
-}
+_ALNUM_ESCAPE = rf"(?:x|u00|U000000|u\{{0{{0,8}}){_ALNUM}"
+_CODED_ALNUM = (
+    ("\\", re.compile(rf"\\{_ALNUM_ESCAPE}")),
+    ("%", re.compile(rf"{_PERCENT}(?:{_ALNUM}|5[cC]{_ALNUM_ESCAPE})")),
+    ("&", re.compile(rf"{_AMPERSAND}#(?:0{{0,8}}{_ALNUM_DECIMAL}|[xX]0{{0,8}}{_ALNUM});")),
+)
 # A coding that the end of the text cuts short; a character outside ASCII may take several.
 _HEX = "[0-9A-Fa-f]"
 _CUT = (
@@ -73,42 +69,30 @@ _CUT_ASCII, _CUT_WIDE = re.compile(_CUT), re.compile(rf"{_WHOLE}{{0,3}}(?:{_CUT}
 _GAP = re.compile(rf"(?:[\r\n]|{_SLASH}[rn]|{_PERCENT}0[aAdD]){{1,4}}[ \t]{{0,16}}")
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_ALIGNMENTS = (0, 0), (1, 2), (2, 3)  # octets before, characters that those have a part in
 _BASE64_ALIKE = {"+": "+-", "/": "/_"}
 _HEX_ALIKE = {digit: digit + digit.upper() for digit in "abcdef"}
-_SPELLED_ALIKE = {" ": " +"}
-
-
-def _hex(number: int, width: int) -> str:
-    """A pattern for a number in hexadecimal, in either case."""
-    digits = f"{number:0{width}x}"
-    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)
 
 
 @lru_cache(maxsize=4096)
 def _codings(char: str) -> tuple[re.Pattern[str], ...]:
     """What one character may come back as, besides itself; several patterns where several may fit at one place."""
-    code, wide = ord(char), char.encode("utf-16-be", "surrogatepass")
-    octets = [_hex(octet, 2) for octet in char.encode("utf-8", "surrogatepass")]
-    units = [_hex(int.from_bytes(wide[at : at + 2], "big"), 4) for at in range(0, len(wide), 2)]
+    code, utf16 = ord(char), char.encode("utf-16-be", "surrogatepass")
+    octets = [f"(?i:{octet:02x})" for octet in char.encode("utf-8", "surrogatepass")]
+    units = [f"(?i:{utf16[at : at + 2].hex()})" for at in range(0, len(utf16), 2)]
     names = [name for name, named in html5.items() if named == char != "&" and name.endswith(";")]
-    entity = "|".join([*names, f"#0{{0,8}}{code};", f"#[xX]0{{0,8}}{_hex(code, 1)};"])
+    entity = "|".join([*names, f"#0{{0,8}}{code};", f"#(?i:x0{{0,8}}{code:x});"])
     bare = ["".join(_PERCENT + octet for octet in octets), f"{_AMPERSAND}(?:{entity})"]
-    escapes = ["x" + f"{_ANY_SLASH}x".join(octets), "u" + f"{_ANY_SLASH}u".join(units), f"U{_hex(code, 8)}"]
-    escapes += [rf"u\{{0{{0,8}}{_hex(code, 1)}\}}", _LETTERS.get(char, f"x{_hex(code, 2)}")]
+    escapes = ["x" + f"{_ANY_SLASH}x".join(octets), "u" + f"{_ANY_SLASH}u".join(units), f"U(?i:{code:08x})"]
+    escapes += [rf"u\{{0{{0,8}}(?i:{code:x})\}}", _LETTERS.get(char, f"x(?i:{code:02x})")]
     if not (char.isascii() and char.isalnum()) and char != "\\":
         escapes += [re.escape(char), *bare]  # \" and \/, and %5C%22 for \" in a URL
     if char == "\n":
         bare += [r"\r\n", f"{_PERCENT}0[dD]{_PERCENT}0[aA]"]
         escapes.append(f"r{_ANY_SLASH}n")
-    escape = "(?:" + "|".join(escapes) + ")"
-    sources = ["|".join([*bare, _SLASH + escape, _CODED_SLASH + escape])]
-    if char == "%":
-        sources += [f"%(?:25){{{times}}}" for times in (1, 2, 3)]
-    elif char == "&":
-        sources += [f"&(?:amp;){{{times}}}" for times in (1, 2, 3)]
-    elif char == "\\":
-        sources += [rf"\\{{{times}}}" for times in range(2, 17)]
-        sources += [f"(?:{_PERCENT}5[cC]){{{times}}}" for times in (2, 3, 4)]
+    sources = ["|".join([*bare, *(f"{slash}(?:{'|'.join(escapes)})" for slash in (_SLASH, _CODED_SLASH))])]
+    levels = {"%": ["%(?:25)"], "&": ["&(?:amp;)"], "\\": [r"\\\\", f"{_PERCENT}5[cC](?:{_PERCENT}5[cC])"]}
+    sources += [f"{level}{{{times}}}" for level in levels.get(char, ()) for times in range(1, 16)]
     return tuple(map(re.compile, sources))
 
 
@@ -127,40 +111,37 @@ class _Form:
         self.coded = coded  # those that may themselves be coded
         self.tail = tail  # what may follow, where it has the last bits of the secret only in part
         self.broken = broken  # whether a line may be broken anywhere within
+        self.first = alike.get(chars[0], chars[0])
+        self.begin = self.first + (_OPENERS if chars[0] in coded else "")
+        self.second = alike.get(chars[1], chars[1]) + "\n" + _OPENERS
 
     def reach(self, count: int) -> int:
         """How long the first ``count`` characters may be when coded."""
         coded = sum(char in self.coded for char in self.chars[:count])
         return count + coded * _WIDEST + (_BREAK * (1 + count // 60) if self.broken else 0)
 
-    def first(self) -> tuple[str, str]:
-        """What the first character may be, and that character if it may be coded."""
-        first = self.chars[0]
-        return self.alike.get(first, first), first if first in self.coded else ""
-
-    def signs(self) -> list[str]:
-        """Pieces of which every text that holds the form holds one, as at most one has the end of a line in it."""
-        half = min(len(self.chars) // 2, _SIGN)
-        signs = [_sign(self.chars[:half]), _sign(self.chars[half : 2 * half])]
-        return signs + [sign.upper() for sign in signs] if self.alike is _HEX_ALIKE else signs
-
-    def find(self, text: str, low: int, high: int) -> Iterator[tuple[int, int]]:
-        """Every place of the form that starts there."""
-        beginning, at = _beginning(*self.first()), max(0, low)
+    def find(self, text: str, signs: Iterable[str], within: int) -> Iterator[tuple[int, int]]:
+        """Every place of the form, of whose first characters one of the signs is part."""
+        places = [place for sign in signs for place in (text.find(sign), text.rfind(sign)) if place >= 0]
+        at, high = max(0, min(places) - self.reach(within)), max(places) + 1
+        beginning = _beginning(self.first, self.chars[0] if self.chars[0] in self.coded else "")
         while (begun := beginning.search(text, at)) and (at := begun.start()) < high:
-            if end := self.match(text, at)[0]:
+            end, _ = self.match(text, at)
+            if end:
                 yield at, end
             at = end or at + 1
 
     def match(self, text: str, start: int) -> tuple[int, bool]:
         """Where the form that starts there ends (0: it does not), and whether the text ends within it."""
         places, cut, at = [start], False, 0
+        if text[start] not in _OPENERS and text[start + 1 : start + 2] not in self.second:
+            return 0, False  # most end here
         while at < len(self.chars):
-            stride = self.chars[at : at + _STRIDE]
+            near = self.chars[at : at + _STRIDE]
+            near = near if text.startswith(near, places[0]) else near[0]
             # Without backslashes and the like there is one way only to read what is literally there.
-            if len(places) == 1 and text.startswith(stride, places[0]) and _SAFE.fullmatch(stride):
-                places = [places[0] + len(stride)]
-                at += _STRIDE
+            if len(places) == 1 and text.startswith(near, places[0]) and _SAFE.fullmatch(near):
+                places, at = [places[0] + len(near)], at + len(near)
                 continue
             steps = [self._step(text, place, self.chars[at]) for place in places]
             cut = cut or any(ended for _, ended in steps)
@@ -185,7 +166,16 @@ class _Form:
             return ends, False
         if char in self.coded:
             ends += [way.end() for coding in _codings(char) if (way := coding.match(text, place))]
-        return ends, bool((_CUT_ASCII if char.isascii() else _CUT_WIDE).match(text, place))
+        may_be_cut = len(text) - place < _LONGEST_CUT
+        return ends, may_be_cut and bool((_CUT_ASCII if char.isascii() else _CUT_WIDE).match(text, place))
+
+
+def _base64(octets: bytes, others: int, first: int) -> tuple[str, str]:
+    """What octets after others decide alone (RFC 4648 §4), and what the next character may be."""
+    code = b2a_base64(bytes(others) + octets, newline=False).decode()
+    last, bits = divmod(8 * (others + len(octets)), 6)
+    at = _BASE64.index(code[last]) if bits else 0
+    return code[first:last], _BASE64[at : at + (1 << (6 - bits))].replace("/", "/-_") if bits else ""
 
 
 def _sign(piece: str) -> str:
@@ -193,80 +183,69 @@ def _sign(piece: str) -> str:
     return piece if piece.isalnum() else max(_RUN.findall(piece), key=len, default="")
 
 
-def _base64(octets: bytes, others: int) -> _Form:
-    """What octets after 0, 1 or 2 others alone decide (RFC 4648 §4)."""
-    code = b2a_base64(bytes(others) + octets, newline=False).decode()
-    last, bits = divmod(8 * (others + len(octets)), 6)
-    tail = ""
-    if bits:
-        at = _BASE64.index(code[last])
-        tail = _BASE64[at : at + (1 << (6 - bits))] + ("-_" if code[last] in "wxyz0123456789+/" else "")
-    return _Form(code[others + (others > 0) : last], _BASE64_ALIKE, "+/", tail, broken=True)
-
-
 class _Needle:
-    """One secret. Its forms are made when they are first needed."""
+    """One secret. What it takes to find it is made when it is first needed."""
 
     def __init__(self, value: str) -> None:
         self.value = value
-        self.number = int(value) if value.isdecimal() and len(value) < 1000 else None
         self._plain = value.isascii() and value.isalnum()
 
-    @cached_property
-    def spelled(self) -> _Form:
-        """The form character by character."""
-        return _Form(self.value, _SPELLED_ALIKE, self.value, "", broken=False)
-
-    @cached_property
-    def forms(self) -> list[tuple[_Form, list[str]]]:
-        """The forms octet by octet, and their signs."""
+    def _octets(self) -> list[bytes]:
+        """The secret as it is, and as it may be coded before it is put into base64."""
         octets = self.value.encode("utf-8", "surrogatepass")
-        spellings = {octets: True}
-        if not _PLAIN.fullmatch(self.value):
-            # A value is often coded before it is put into base64: JSON, user and password (RFC 6749 §2.3.1).
-            texts = [json.dumps(self.value)[1:-1], json.dumps(self.value, ensure_ascii=False)[1:-1]]
-            texts += [quote(octets), quote(octets, safe=""), quote_plus(octets)]
-            spellings |= {text.encode("utf-8", "surrogatepass"): True for text in texts}
-        forms = [_base64(spelling, others) for spelling in spellings for others in (0, 1, 2)]
-        forms.append(_Form(octets.hex(), _HEX_ALIKE, "", "", broken=True))
-        return [(form, form.signs()) for form in forms]
+        if _PLAIN.fullmatch(self.value):
+            return [octets]
+        texts = [json.dumps(self.value)[1:-1], json.dumps(self.value, ensure_ascii=False)[1:-1]]
+        texts += [quote(octets), quote(octets, safe=""), quote_plus(octets)]  # RFC 6749 §2.3.1 has the last
+        return list(dict.fromkeys([octets, *(text.encode("utf-8", "surrogatepass") for text in texts)]))
 
-    def find(self, text: str, coded: int | None) -> Iterator[tuple[int, int]]:
-        """Every place of the secret. ``coded``: the first coded letter or digit; None: no character may be coded."""
-        value, rest = self.value, text
-        if (at := text.find(value)) >= 0:
-            rest = text.replace(value, "\0")
-            while at >= 0:
-                yield at, at + len(value)
-                at = text.find(value, at + len(value))
-        if coded is not None and coded < len(text):
-            yield from self.spelled.find(text, coded - self.spelled.reach(len(value)), len(text))
-        elif not self._plain and (coded is not None or (" " in value and "+" in text)):
+    @cached_property
+    def _signs(self) -> list[tuple[str, ...]]:
+        """For all forms but the last, pieces of which each text with the form has one: a line ends in one."""
+        spellings = self._octets()
+        signs: list[tuple[str, ...]] = []
+        for head in (octets[:_HEAD] for octets in spellings):
+            for others, first in _ALIGNMENTS:
+                code = b2a_base64(b"\0\0"[:others] + head, newline=False).decode()
+                half = (8 * (others + len(head)) // 6 - first) // 2
+                signs.append((_sign(code[first : first + half]), _sign(code[first + half : first + 2 * half])))
+        low, high = (head := spellings[0][:_HEAD])[: len(head) // 2].hex(), head[len(head) // 2 :].hex()
+        return [*signs, (low, high, low.upper(), high.upper())]
+
+    @cached_property
+    def forms(self) -> list[_Form]:
+        """Octet by octet, in base64 and in hexadecimal; at last character by character."""
+        spellings = self._octets()
+        codes = [_base64(octets, others, first) for octets in spellings for others, first in _ALIGNMENTS]
+        forms = [_Form(chars, _BASE64_ALIKE, "+/", tail, broken=True) for chars, tail in codes]
+        forms.append(_Form(spellings[0].hex(), _HEX_ALIKE, "", "", broken=True))
+        return [*forms, _Form(self.value, {" ": " +"}, self.value, "", broken=False)]
+
+    def find(self, text: str, coded: int) -> Iterator[tuple[int, int]]:
+        """Every place of the secret. ``coded``: what may be coded in the text, of 0 nothing, 1 marks, 2 all."""
+        value, at = self.value, text.find(self.value)
+        rest = text.replace(value, "\0") if at >= 0 else text
+        while at >= 0:
+            yield at, at + len(value)
+            at = text.find(value, at + len(value))
+        if coded > 1:
+            yield from self.forms[-1].find(text, [""], 0)
+        elif not self._plain and (coded or (" " in value and "+" in text)):
             runs = _RUN.findall(value)
             if all(run in rest for run in runs):
-                yield from _near(self.spelled, text, [max(runs, key=len, default="")], len(value))
-        for form, signs in self.forms:
+                yield from self.forms[-1].find(text, [max(runs, key=len, default="")], len(value))
+        for index, signs in enumerate(self._signs):
             for sign in signs:
                 if sign in rest:
-                    yield from _near(form, text, signs, 2 * _SIGN)
+                    yield from self.forms[index].find(text, signs, 2 * _HEAD)
                     break
 
 
-def _near(form: _Form, text: str, signs: list[str], within: int) -> Iterator[tuple[int, int]]:
-    """The places of a form that has one of the signs within its first characters."""
-    places = [place for sign in signs for place in (text.find(sign), text.rfind(sign)) if place >= 0]
-    return form.find(text, min(places) - form.reach(within), max(places) + 1)
-
-
 class Scrubber:
-    """Puts stars in place of the given secrets. Cheap to make: for one tool call, or for one conversation.
-
-    Args:
-        secrets: what is to be starred; one of fewer than four characters is left out.
-    """
+    """Puts stars in place of those secrets that have four characters. Cheap to make: for one call or conversation."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        values = {_bare(secret.reveal()) for secret in secrets}
+        values = {bare[1] for secret in secrets if (bare := _BARE.match(secret.reveal()))}
         self.needles = [_Needle(value) for value in values if len(value) >= _SHORTEST]
 
     def __reduce__(self) -> NoReturn:
@@ -306,15 +285,12 @@ class Scrubber:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where secrets are: in order, none overlapping another."""
-        coded: int | None = None
-        if "\\" in text or "%" in text or "&" in text or "\r" in text:
-            coded = len(text)
-            for sign, pattern in _CODED_ALNUM.items():
-                if sign in text and (first := pattern.search(text)):
-                    coded = min(coded, first.start())
+        coded = int("\r" in text)
+        for sign, pattern in _CODED_ALNUM:
+            if sign in text:
+                coded = max(coded, 2 if pattern.search(text) else 1)
         spans: list[tuple[int, int]] = []
-        # No form is shorter than its secret.
-        needles = [needle for needle in self.needles if len(text) >= len(needle.value)]
+        needles = [needle for needle in self.needles if len(text) >= len(needle.value)]  # no form is shorter
         for start, end in sorted(span for needle in needles for span in needle.find(text, coded)):
             if spans and start < spans[-1][1]:
                 spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
@@ -328,16 +304,17 @@ class Scrubber:
         if isinstance(value, bytes):
             return self.data(value)
         if type(value) is int:
-            return MASK if any(value == needle.number for needle in self.needles) else value
-        if id(value) not in made and (children := _children(value)):
-            # What it leads to may lead back: to itself while nothing is found, else to stars.
-            made[id(value)] = value, back or value
-            if depth == _DEEPEST:
+            return MASK if 0 < value < 10**100 and self.text(str(value)) == MASK else value
+        if id(value) not in made:
+            parts, rebuild = _parts(value)
+            # They may lead back here: to the same while nothing is found, else to stars.
+            made[id(value)] = value, back if back and parts else value
+            if parts and depth == _DEEPEST:
                 return MASK
-            clean = [self._clean(child, made, depth + 1, back) for child in children]
-            same = all(new is old for new, old in zip(clean, children, strict=True))
-            made[id(value)] = value, value if same else _rebuilt(value, clean)
-        return made.get(id(value), (value, value))[1]
+            clean = [self._clean(part, made, depth + 1, back) for part in parts]
+            same = all(new is old for new, old in zip(clean, parts, strict=True))
+            made[id(value)] = value, value if same else rebuild(clean)
+        return made[id(value)][1]
 
 
 class Stream:
@@ -347,11 +324,10 @@ class Stream:
         self._scrubber = scrubber
         self._held = ""
         self._forms: dict[str, list[_Form]] = defaultdict(list)
-        forms = [form for needle in scrubber.needles for form in (needle.spelled, *(form for form, _ in needle.forms))]
+        forms = [form for needle in scrubber.needles for form in needle.forms]
         self._reach = max((form.reach(len(form.chars)) for form in forms), default=0)
         for form in forms:
-            alike, coded = form.first()
-            for char in alike + (_OPENERS if coded else ""):
+            for char in form.begin:
                 self._forms[char].append(form)
 
     def feed(self, chunk: str) -> str:
@@ -359,7 +335,8 @@ class Stream:
         text = self._held + chunk
         spans = self._scrubber.spans(text)
         tail = range(max(0, len(text) - self._reach), len(text))
-        keep = next((at for at in tail if self._may_begin(text, at)), len(text))
+        cuts = (at for at in tail if any(form.match(text, at)[1] for form in self._forms.get(text[at], ())))
+        keep = next(cuts, len(text))
         # Another secret may begin within one that is found: stars for both, once it is known.
         keep = next((start for start, end in spans if start < keep < end), keep)
         self._held = text[keep:]
@@ -369,9 +346,6 @@ class Stream:
         """The tail, scrubbed."""
         text, self._held = self._held, ""
         return self._scrubber.text(text)
-
-    def _may_begin(self, text: str, at: int) -> bool:
-        return text[at] in self._forms and any(form.match(text, at)[1] for form in self._forms[text[at]])
 
 
 class ByteStream:
@@ -391,12 +365,6 @@ class ByteStream:
         return text.encode("utf-8", "surrogateescape")
 
 
-def _bare(value: str) -> str:
-    """A credential without the white space and the scheme that it may have been given with."""
-    value = value.strip()
-    return value[scheme.end() :] if (scheme := _SCHEME.match(value)) else value
-
-
 def _star(text: str, spans: list[tuple[int, int]], end: int) -> str:
     """The text up to an end, each span as stars."""
     pieces, at = [], 0
@@ -406,41 +374,27 @@ def _star(text: str, spans: list[tuple[int, int]], end: int) -> str:
     return "".join([*pieces, text[at:end]])
 
 
-def _children(value: Any) -> list[Any]:
-    """What a container holds."""
+def _parts(value: Any) -> tuple[list[Any], Callable[[list[Any]], object]]:
+    """What a container holds, and what makes one of the same kind of other parts."""
     if isinstance(value, Mapping):
-        return [part for item in value.items() for part in item]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return list(value)
-    return list(_attributes(value).values())
-
-
-def _attributes(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass or a pydantic model."""
-    if isinstance(value, (type, BaseException)):
-        return {}
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
-        return {name: getattr(value, name) for name in names} | getattr(value, "__dict__", {})
-    if hasattr(type(value), "model_fields") and hasattr(value, "model_copy"):
-        return vars(value) | (getattr(value, "__pydantic_extra__", None) or {})
-    return {}
-
-
-def _rebuilt(value: Any, children: list[Any]) -> object:
-    """A container of the same kind with other children."""
-    if isinstance(value, Mapping):
-        return dict(zip(children[::2], children[1::2], strict=True))
+        flat = [part for item in value.items() for part in item]
+        return flat, lambda new: dict(zip(new[::2], new[1::2], strict=True))
     if isinstance(value, tuple) and hasattr(value, "_make"):
-        return value._make(children)
+        return list(value), value._make
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
-            return kind(children)
-    attributes = _attributes(value)
-    changed = {name: new for (name, old), new in zip(attributes.items(), children, strict=True) if new is not old}
-    if hasattr(value, "model_copy"):
-        return value.model_copy(update=changed)
-    clone = object.__new__(type(value))
-    for name, child in (attributes | changed).items():
-        object.__setattr__(clone, name, child)
-    return clone
+            return list(value), kind
+    names: set[str] = set()
+    if dataclasses.is_dataclass(value) and not isinstance(value, (type, BaseException)):
+        names = {field.name for field in dataclasses.fields(value)} | set(getattr(value, "__dict__", ()))
+    elif hasattr(type(value), "__pydantic_fields__"):
+        names = {*vars(value), "__pydantic_extra__"}
+    held = {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+    def rebuild(new: list[Any]) -> object:
+        clone = copy.copy(value)
+        for name, part in zip(held, new, strict=True):
+            object.__setattr__(clone, name, part)
+        return clone
+
+    return list(held.values()), rebuild

@@ -88,6 +88,11 @@ async def test_settings_that_name_no_variable_say_what_to_write():
     assert '[auth.example]\n    environment = {EXAMPLE_TOKEN = "MY_VARIABLE"}' in str(missing.value)
 
 
+async def test_a_lone_one_is_the_access_token_whatever_it_is_called():
+    grant = await handler(Environ(MY_VAR="x"), ANOTHER_NAME="MY_VAR").finish(FLOW, {}, {})
+    assert grant.credential.access_token == Secret("x")
+
+
 async def test_of_several_the_catalogues_is_the_access_token():
     environ = Environ(A="user", B="token")
     grant = await handler(environ, EXAMPLE_USER="A", EXAMPLE_TOKEN="B").finish(FLOW, {}, {})

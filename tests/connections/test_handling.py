@@ -216,8 +216,10 @@ class TestOwn:
         handling.add(first)
         handling.add(second)
         assert handling.find(None, "example") is second
-        handling.add(Own("b", default=False))
+        handling.add(first)
         assert handling.find(None, "example") is first
+        handling.add(Own("a", default=False))
+        assert handling.find(None, "example") is second
 
     def test_a_provider_that_only_it_serves(self, handling):
         own = Own("weather", provider="weather")

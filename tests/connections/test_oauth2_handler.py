@@ -280,6 +280,13 @@ class TestRefresh:
             await handler(Wire(answer({"error": "invalid_grant"}, 400))).refresh(CREDENTIAL, frozenset())
         assert str(failed.value).startswith("Failed to refresh the token. Please re-authenticate.")
 
+    async def test_no_error_shows_what_it_held(self):
+        held = Credential(access_token=Secret("at-canary"), refresh_token=Secret("rt-canary"))
+        wire = Wire(answer({"error": "invalid_grant", "error_description": "rt-canary at-canary"}, 400))
+        with pytest.raises(RefreshFailed) as failed:
+            await handler(wire).refresh(held, frozenset())
+        assert "canary" not in str(failed.value)
+
     @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client"])
     async def test_our_own_fault_is_not_the_persons(self, code):
         with pytest.raises(InvalidSetting):
@@ -325,6 +332,12 @@ class TestVariables:
         made = handler()
         assert (made.name, made.provider.name) == ("example-oauth2", "example")
         assert (made.scoped, made.default, made.interactive, made.at_home) == (True, True, True, True)
+
+    def test_its_tokens_may_be_sent_to_the_servers_of_settings_too(self):
+        assert handler().origins == {"https://api.test"}
+        elsewhere = Settings(token_url="http://localhost:9000/t")
+        assert handler(settings=elsewhere).origins == {"https://api.test", "http://localhost:9000"}
+        assert handler(settings=Settings(token_url="http://as.test/t")).origins == {"https://api.test"}
 
     async def test_a_provider_whose_addresses_are_the_operators(self):
         dialect = {"authorize": Endpoint("{domain_url}/a"), "token": Endpoint("{domain_url}/t"), "revoke": None}

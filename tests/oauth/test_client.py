@@ -15,7 +15,7 @@ from valetkey.errors import (
     ProviderUnavailable,
     RefreshFailed,
 )
-from valetkey.oauth.client import AgainLater, OAuthClient
+from valetkey.oauth.client import OAuthClient
 from valetkey.ports.world import Response, Trust
 from valetkey.providers.base import ClientAuth, Endpoint, TokenFormat
 from valetkey.secret import Secret
@@ -98,7 +98,7 @@ class TestExchange:
     @pytest.mark.parametrize("status", [301, 302, 307, 308])
     async def test_a_redirect_is_an_error_and_nothing_is_sent_again(self, status):
         wire = Wire(Response(status=status, headers=(("location", "https://evil.test/token"),)))
-        with pytest.raises(AgainLater, match="redirect"):
+        with pytest.raises(ProviderUnavailable, match="redirect"):
             await exchange(wire)
         assert len(wire.requests) == 1
 
@@ -123,9 +123,9 @@ class TestExchange:
             (answer({"error": "invalid_client"}, 401), InvalidSetting),
             (answer({"error": "unauthorized_client"}, 400), InvalidSetting),
             (tokens(token_type="mac"), InvalidSetting),
-            (answer({}, 429), AgainLater),
-            (Response(status=500), AgainLater),
-            (Response(status=200, body=b"<html>"), AgainLater),
+            (answer({}, 429), ProviderUnavailable),
+            (Response(status=500), ProviderUnavailable),
+            (Response(status=200, body=b"<html>"), ProviderUnavailable),
         ],
     )
     async def test_what_a_refusal_means(self, given, error):
@@ -200,12 +200,19 @@ class TestScopes:
             await exchange(Wire(tokens(scope="read \x1b[31mevil\u202e"), answer({})))
         assert str(refused.value).isprintable()
 
+    async def test_a_scope_that_is_a_secret_is_not_shown(self):
+        scope = f"read {SECRET.reveal()} {CODE.reveal()} at-canary rt-canary"
+        wire = Wire(tokens(scope=scope, access_token="at-canary", refresh_token="rt-canary"), answer({}))
+        with pytest.raises(AuthRefused) as refused:
+            await exchange(wire)
+        assert "canary" not in str(refused.value)
+
     async def test_a_refresh_keeps_the_token_and_records_no_more_than_was_held(self):
         wire = Wire(tokens(scope="read admin", refresh_token="rt-2"))
         found = await refresh(wire)
         assert (found.scopes, found.refresh_token) == ({"read"}, Secret("rt-2"))
         assert len(wire.requests) == 1
-        assert (await refresh(Wire(tokens(scope="")))).scopes == set()
+        assert (await refresh(Wire(tokens(scope="")))).scopes is None
         assert (await refresh(Wire(tokens()))).scopes is None
 
 
@@ -230,12 +237,12 @@ class TestRefresh:
             (answer({"error": "bad_refresh_token"}), RefreshFailed),
             (answer({"error": "invalid_client"}, 401), InvalidSetting),
             (answer({"error": "unauthorized_client"}, 400), InvalidSetting),
-            (answer({"error": "invalid_request"}, 400), AgainLater),
-            (answer({"error": "server_error", "error_description": "invalid_grant"}, 400), AgainLater),
-            (answer({"error": "invalid_grant"}, 500), AgainLater),
-            (Response(status=302), AgainLater),
-            (Response(status=401, body=b"<html>proxy</html>"), AgainLater),
-            (Response(status=200, body=b"<html>wi-fi</html>"), AgainLater),
+            (answer({"error": "invalid_request"}, 400), ProviderUnavailable),
+            (answer({"error": "server_error", "error_description": "invalid_grant"}, 400), ProviderUnavailable),
+            (answer({"error": "invalid_grant"}, 500), ProviderUnavailable),
+            (Response(status=302), ProviderUnavailable),
+            (Response(status=401, body=b"<html>proxy</html>"), ProviderUnavailable),
+            (Response(status=200, body=b"<html>wi-fi</html>"), ProviderUnavailable),
         ],
     )
     async def test_only_the_providers_own_word_is_final(self, given, error):
@@ -250,9 +257,15 @@ class TestRefresh:
             "Failed to refresh the token. Please re-authenticate. Example answered: invalid_grant: revoked"
         )
 
+    async def test_no_error_shows_the_token_of_now(self):
+        wire = Wire(answer({"error": "odd", "error_description": f"at-canary {REFRESH.reveal()}"}, 400))
+        with pytest.raises(ProviderUnavailable) as later:
+            await client(wire).refresh(refresh_token=REFRESH, held=frozenset(), secrets=[Secret("at-canary")])
+        assert "canary" not in str(later.value)
+
     @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("1000000000", 3600.0), ("soon", None)])
     async def test_a_pause_is_told(self, header, seconds):
-        with pytest.raises(AgainLater) as later:
+        with pytest.raises(ProviderUnavailable) as later:
             await refresh(Wire(answer({}, 429, retry_after=header)))
         assert isinstance(later.value, ProviderUnavailable)
         assert later.value.code == "provider_unavailable"

@@ -8,11 +8,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthHandlerInterface, Begun, Flow, Handler
 from valetkey.errors import InvalidAnswer, ProviderUnavailable, VaultError
 from valetkey.model.connections import Connection, Credential, Grant
+from valetkey.model.interactions import INVITATION
 from valetkey.providers.base import Provider
 from valetkey.secret import Secret
 
@@ -37,8 +39,8 @@ class Driven(Handler):
     def __init__(self, handler: AuthHandlerInterface, provider: Provider) -> None:
         self.handler = handler
         self.provider = provider
-        self.name = handler.name or type(handler).__name__
-        self.scoped = handler.scoped is True
+        self.name = declared(handler, "name") or type(handler).__name__
+        self.scoped = declared(handler, "scoped") is True
         self.default = bool(handler.provider_default())
 
     @property
@@ -70,6 +72,8 @@ class Driven(Handler):
             )
         finally:
             PREPARING.reset(token)
+        # Handlers written for seed 000's library may give the whole sentence.
+        url = url.removeprefix(INVITATION.strip()).strip()
         return Begun(url=url, private={"future": data.data} if data.created else {})
 
     def judge(self, private: Mapping[str, str], parameters: Sequence[tuple[str, str]]) -> NoReturn:
@@ -124,7 +128,21 @@ class Driven(Handler):
     def _context(self, credential: Credential) -> AuthContext:
         if credential.context is None or credential.context_class is None:
             raise VaultError(f"This connection was not made by {self.name}. Disconnect it, and connect it again.")
-        return _load(credential.context_class, credential.context.reveal())
+        try:
+            return _load(credential.context_class, credential.context.reveal())
+        except ValidationError:
+            # Not as its cause: the text of it quotes what is kept.
+            raise VaultError(
+                f"What {self.name} kept of this account does not fit its context any more. Connect the account again."
+            ) from None
+
+
+def declared(handler: AuthHandlerInterface, attribute: str) -> Any:
+    """A class attribute's value, be it written down as seed 002 prints the interface: ``name: str = Field(…)``."""
+    value = getattr(handler, attribute)
+    if isinstance(value, FieldInfo):
+        return None if value.is_required() else value.get_default(call_default_factory=True)
+    return value
 
 
 class _Kept(BaseModel):

@@ -9,18 +9,14 @@ from valetkey.connections.refresh import Refresher
 from valetkey.connections.states import expired, near_expiry, satisfies
 from valetkey.errors import AuthRequired, InvalidArguments, ProviderUnavailable, RefreshFailed
 from valetkey.model.calls import Allowed, Connected
-from valetkey.model.connections import Connection, Health
+from valetkey.model.connections import DEFAULT_PROFILE, Connection, Health
+from valetkey.model.interactions import INVITATION
 from valetkey.model.needs import Need
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock
 
-DEFAULT_PROFILE = "default"
-
 ROUNDS = 3
 """How often a call looks again when the account appears between looking and asking."""
-
-INVITATION = "User needs to authenticate using the following URL: "
-"""What programs written for seed 000 look for; the link follows."""
 
 
 class Connector:

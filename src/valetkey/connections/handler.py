@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ class AuthContext(BaseModel):
     the handler that made it.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     access_token: str = Field(description="user's access token", repr=False)
     description: str = Field(default="", description="description of this authentication context")
@@ -37,6 +37,10 @@ class AuthContext(BaseModel):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         AuthContext.registry[f"{cls.__module__}:{cls.__qualname__}"] = cls
+
+    def __repr_args__(self) -> Iterable[tuple[str, object]]:
+        # Fields of a subclass may be secrets, too.
+        return (("description", self.description), ("expires_at", self.expires_at))
 
     def to_dict(self) -> dict[str, str]:
         """The variables that a tool reads, by name."""
@@ -50,24 +54,24 @@ class AuthContext(BaseModel):
 class AuthenticateRequest(BaseModel):
     """What a handler needs to know to authenticate; its repr shows the scopes only."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     auth_scopes: list[str] | None = Field(
         default_factory=list,
         description="authentication scopes; not needed where the handler is not scoped",
     )
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(auth_scopes={self.auth_scopes!r})"
-
-    __str__ = __repr__
+    def __repr_args__(self) -> Iterable[tuple[str, object]]:
+        return (("auth_scopes", self.auth_scopes),)
 
 
 class AuthenticateResponse(BaseModel):
     """What a provider answered; optional, for handlers that like to have a type for it."""
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(…)"
+    model_config = ConfigDict(hide_input_in_errors=True)
 
-    __str__ = __repr__
+    def __repr_args__(self) -> Iterable[tuple[str, object]]:
+        return ()
 
 
 class AuthHandlerInterface(ABC):

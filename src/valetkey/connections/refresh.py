@@ -12,7 +12,7 @@ from typing import Any
 
 from valetkey.connections.handler import Handler
 from valetkey.connections.states import expired
-from valetkey.errors import InvalidSetting, ProviderUnavailable, RefreshFailed
+from valetkey.errors import BlockedAddress, InvalidSetting, MissingSetting, ProviderUnavailable, RefreshFailed
 from valetkey.model.connections import Connection, Grant, Health
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
@@ -86,7 +86,7 @@ class Refresher:
         await self._lead(connection, handler, flight)
         try:
             return flight.result()
-        except (ProviderUnavailable, InvalidSetting):
+        except (ProviderUnavailable, InvalidSetting, MissingSetting, BlockedAddress):
             if usable:
                 return connection
             raise
@@ -148,11 +148,11 @@ class Refresher:
         except RefreshFailed as error:
             await self.mark(current, Health.NEEDS_REAUTH, str(error).removeprefix(FAILED).strip())
             raise
-        except InvalidSetting as error:
+        except (InvalidSetting, MissingSetting, BlockedAddress) as error:
             await self.mark(current, Health.CONFIG_ERROR, str(error))
             raise
         except ProviderUnavailable as error:
-            await self.mark(current, Health.TRANSIENT, str(error))
+            await self.mark(current, Health.TRANSIENT, str(error), wait=error.retry_after or 0.0)
             raise
         except BaseException:
             await self._store.release(current.id, owner=self._me, attempt=current.attempt_id)
@@ -191,8 +191,11 @@ class Refresher:
         _log.warning("connection %s moved on while it was refreshed; the newer credential is used", current.id)
         return newer
 
-    async def mark(self, current: Connection, health: Health, reason: str) -> None:
-        """Note a failure; the credential and its generation stay, so that nothing is lost."""
+    async def mark(self, current: Connection, health: Health, reason: str, *, wait: float = 0.0) -> None:
+        """Note a failure; the credential and its generation stay, so that nothing is lost.
+
+        ``wait``: seconds that the provider asked for before the next try.
+        """
         now = self._clock.now()
         count = current.fail_count + 1
         await self._store.save(
@@ -201,7 +204,7 @@ class Refresher:
                 health=health,
                 reason=reason,
                 fail_count=count,
-                next_try_at=now + min(300.0, 2.0 ** min(count, 9)),
+                next_try_at=now + max(wait, min(300.0, 2.0 ** min(count, 9))),
                 updated_at=now,
             ),
             generation=current.generation,

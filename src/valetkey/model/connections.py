@@ -14,6 +14,10 @@ Sealed = NewType("Sealed", bytes)
 """Ciphertext with its key id, bound to its row; only the vault makes and opens one."""
 
 
+DEFAULT_PROFILE = "default"
+"""The profile of an account for which none was named."""
+
+
 class Health(StrEnum):
     """How a connection fares."""
 

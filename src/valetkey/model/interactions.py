@@ -9,6 +9,9 @@ from enum import StrEnum
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Sealed
 
+INVITATION = "User needs to authenticate using the following URL: "
+"""What programs written for seed 000 look for; the link follows."""
+
 
 class InteractionKind(StrEnum):
     """What is asked of the person."""

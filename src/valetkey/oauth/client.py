@@ -20,29 +20,17 @@ from valetkey.secret import Secret
 FAILED = "Failed to refresh the token. Please re-authenticate."
 
 
-class AgainLater(ProviderUnavailable):
-    """The provider did not decide.
-
-    Attributes:
-        retry_after: seconds that it asked us to wait, at most an hour; None where it did not say.
-    """
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
 # What a refusal means. A code is used up whatever the reason; a refresh token only when the provider says so.
 _OF_CODE: Mapping[Verdict, type[ValetkeyError]] = {
-    Verdict.LATER: AgainLater,
+    Verdict.LATER: ProviderUnavailable,
     Verdict.FINAL: AuthRefused,
     Verdict.UNCLEAR: AuthRefused,
     Verdict.CONFIGURATION: InvalidSetting,
 }
 _OF_REFRESH: Mapping[Verdict, type[ValetkeyError]] = {
-    Verdict.LATER: AgainLater,
+    Verdict.LATER: ProviderUnavailable,
     Verdict.FINAL: RefreshFailed,
-    Verdict.UNCLEAR: AgainLater,
+    Verdict.UNCLEAR: ProviderUnavailable,
     Verdict.CONFIGURATION: InvalidSetting,
 }
 
@@ -77,7 +65,7 @@ class OAuthClient:
         Raises:
             AuthRefused: the code is not taken, or more was granted than asked for.
             InvalidSetting: the provider refuses us, the client.
-            AgainLater: no decision; the code must not be sent again.
+            ProviderUnavailable: no decision; the code must not be sent again.
             ExchangeFailed: no whole answer.
             BlockedAddress: the endpoint may not be called.
         """
@@ -88,24 +76,33 @@ class OAuthClient:
             proof=self._proof(self.oauth2.client_auth),
             extras=self._extras(self.oauth2.token_parameters),
         )
-        answer = await self._ask(request, [code, *([verifier] if verifier else [])], _OF_CODE)
+        sent = [code, *([verifier] if verifier else [])]
+        answer = await self._ask(request, sent, _OF_CODE)
         widened = self._widened(answer.scopes, asked)
         if widened:
             await self._discard(answer)
+            known = [*self._known(sent), answer.access_token, *filter(None, [answer.refresh_token])]
             raise AuthRefused(
                 f"{self.provider.title} granted more than was asked for, so nothing was kept: "
-                f"{shown(', '.join(sorted(widened)))}. If its documentation says that it does, its entry "
-                "should say so: unasked_scopes, or scopes_may_widen."
+                f"{shown(', '.join(sorted(widened)), secrets=known)}. If its documentation says that it does, its "
+                "entry should say so: unasked_scopes, or scopes_may_widen."
             )
         return answer
 
-    async def refresh(self, *, refresh_token: Secret, held: frozenset[str]) -> TokenAnswer:
+    async def refresh(
+        self, *, refresh_token: Secret, held: frozenset[str], secrets: Sequence[Secret] = ()
+    ) -> TokenAnswer:
         """Renew with a refresh token (RFC 6749 §6). Scopes beyond those held are not recorded.
+
+        Args:
+            refresh_token: what renews.
+            held: the scopes of the connection.
+            secrets: what else no error may show, such as the access token of now.
 
         Raises:
             RefreshFailed: the refresh token is dead.
             InvalidSetting: the provider refuses us, the client.
-            AgainLater: no decision; the refresh token may still be good.
+            ProviderUnavailable: no decision; the refresh token may still be good.
             ExchangeFailed: no whole answer.
             BlockedAddress: the endpoint may not be called.
         """
@@ -114,7 +111,7 @@ class OAuthClient:
             proof=self._proof(self.oauth2.client_auth),
             extras=self._extras(self.oauth2.refresh_parameters),
         )
-        answer = await self._ask(request, [refresh_token], _OF_REFRESH)
+        answer = await self._ask(request, [refresh_token, *secrets], _OF_REFRESH)
         if answer.scopes is None:
             return answer
         # A token that was rotated is kept in any case: the old one is dead by now.
@@ -124,7 +121,7 @@ class OAuthClient:
         """Revoke a token; False where the provider has no endpoint for it (RFC 7009 §2).
 
         Raises:
-            AgainLater: the provider did not say that it is revoked.
+            ProviderUnavailable: the provider did not say that it is revoked.
             ExchangeFailed: no whole answer.
             BlockedAddress: the endpoint may not be called.
         """
@@ -137,7 +134,7 @@ class OAuthClient:
             response, expected=self._expected, now=self.clock.now(), secrets=self._known([token])
         )
         if refusal is not None:
-            raise AgainLater(
+            raise ProviderUnavailable(
                 f"{self.provider.title} did not confirm that the token is revoked ({refusal.text}). "
                 "Revoke it in the account's own settings there.",
                 retry_after=refusal.retry_after,
@@ -195,7 +192,9 @@ class OAuthClient:
                 f"and {setting}.client_secret, and the redirect URI that is registered there.{lacking} "
                 "Accounts that are connected stay connected."
             )
-        return AgainLater(f"{title} gave no usable answer ({said}). Try again later.", retry_after=refusal.retry_after)
+        return ProviderUnavailable(
+            f"{title} gave no usable answer ({said}). Try again later.", retry_after=refusal.retry_after
+        )
 
     def _widened(self, granted: frozenset[str] | None, asked: frozenset[str]) -> frozenset[str]:
         """What was granted without having been asked for, where that matters (RFC 6749 §3.3, §5.1)."""

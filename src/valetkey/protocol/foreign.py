@@ -20,6 +20,8 @@ JSON = "application/json"
 _MEMBERS = 200
 # ECMA-48 control sequences: CSI, OSC and the two-character ones.
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])|\x9b[0-?]*[ -/]*[@-~]")
+_LONGEST_WORD = 16
+_BETWEEN = re.compile(r"[^A-Za-z]+")
 _RUN = re.compile(r"[A-Za-z0-9_~+/=.-]{24,}")
 
 
@@ -38,9 +40,11 @@ def shown(text: str, *, secrets: Iterable[Secret] = ()) -> str:
 
 def _opaque(run: re.Match[str]) -> str:
     text = run.group()
-    # A word has no digit in it; the rest of a URL begins with its two slashes.
-    is_plain = text.startswith("//") or not any(char.isdigit() for char in text)
-    return text if is_plain else MASK
+    # What follows "https:" is no token; neither are words, which have no digits and an end.
+    words = not any(char.isdigit() for char in text) and all(
+        len(word) <= _LONGEST_WORD for word in _BETWEEN.split(text)
+    )
+    return text if words or text.startswith("//") else MASK
 
 
 def media_type(content_type: str | None) -> str:

@@ -213,7 +213,8 @@ def judge_token(
     if kind not in expected.token_types:
         # RFC 6749 §7.1: a token whose type is not understood must not be used.
         wanted = " or ".join(filter(None, expected.token_types))
-        said = f"a token of type {shown(kind)!r}" if kind else "a token without token_type"
+        type_shown = shown(token_type, secrets=[*secrets, *_tokens(members)]) if isinstance(token_type, str) else ""
+        said = f"a token of type {type_shown!r}" if kind else "a token without token_type"
         return Refusal(verdict=Verdict.CONFIGURATION, text=f"{said}; expected {wanted}")
     refresh = token.get("refresh_token")
     lifetime = _lifetime(token.get("expires_in"))
@@ -290,8 +291,10 @@ def _refused(status: int, members: Mapping[str, Any], expected: Expected, secret
     if not code:
         code, description = _first(members, "status", "code"), _first(members, "message")
     standard = expected.error_codes.get(code, code)
-    said = shown(": ".join(filter(None, (code or f"status {status}", description))), secrets=secrets)
-    return Refusal(verdict=VERDICTS.get(standard, Verdict.UNCLEAR), text=said)
+    said = ": ".join(filter(None, (code or f"status {status}", description)))
+    return Refusal(
+        verdict=VERDICTS.get(standard, Verdict.UNCLEAR), text=shown(said, secrets=[*secrets, *_tokens(members)])
+    )
 
 
 def _error(members: Mapping[str, Any]) -> tuple[str, str]:
@@ -306,6 +309,13 @@ def _error(members: Mapping[str, Any]) -> tuple[str, str]:
 
 def _first(members: Mapping[str, Any], *names: str) -> str:
     return next((value for name in names if isinstance(value := members.get(name), str) and value), "")
+
+
+def _tokens(members: Mapping[str, Any]) -> list[Secret]:
+    """What the answer itself calls a token, on top or one level down."""
+    levels = [members, *(inner for inner in members.values() if isinstance(inner, dict))]
+    found = [value for level in levels for name, value in level.items() if name.endswith("token")]
+    return [Secret(value) for value in found if isinstance(value, str)]
 
 
 def _at(members: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any] | None:
@@ -331,11 +341,10 @@ def _lifetime(value: object) -> float | None:
 
 
 def _scopes(value: object, separators: str) -> frozenset[str] | None:
-    """The granted scopes (RFC 6749 §5.1): an empty text grants none; None: as asked."""
+    """The granted scopes; None: as asked (RFC 6749 §5.1). There is no empty scope (§3.3): that says nothing either."""
+    parts: list[Any] = []
     if isinstance(value, str):
         parts = re.split(f"[{re.escape(separators)}]+", value) if separators else [value]
     elif isinstance(value, list) and all(isinstance(part, str) for part in value):
         parts = value
-    else:
-        return None
-    return frozenset(part for part in parts if part)
+    return frozenset(filter(None, parts)) or None

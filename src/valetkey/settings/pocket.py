@@ -6,7 +6,7 @@ import difflib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from valetkey.errors import InvalidSetting, MissingSetting
-from valetkey.oauth.clients import ClientSettings
+from valetkey.oauth.clients import ClientSettings, variable
 from valetkey.secret import Secret
 from valetkey.settings.sections import Callbacks, General, Session
 from valetkey.settings.sources import Sources, load
@@ -36,6 +36,7 @@ IGNORED = ("docks.", "session.redis.", "log_level", "auth.auth_encryption_secret
 """Names of the dialect that mean nothing here, or that another part reads."""
 
 _log = logging.getLogger("valetkey")
+_SECTIONS = frozenset({"sources", "callbacks", "session", "general", "auth"})
 _Section = TypeVar("_Section", Callbacks, Session, General)
 
 
@@ -45,7 +46,17 @@ class ProviderConfig:
     def __init__(self, client_id: str | None = None, client_secret: str | None = None, **values: Any) -> None:
         given = {"client_id": client_id, "client_secret": client_secret, **values}
         self.__dict__.update({name: value for name, value in given.items() if value is not None})
-        self.__dict__["_client"] = None
+        self.__dict__.update({"_client": None, "_provider": "<provider>"})
+
+    def named(self, provider: str) -> ProviderConfig:
+        """The same, which tells its provider's name in errors."""
+        self.__dict__["_provider"] = provider
+        recommended = self.__dict__.get("use_recommended_scope")
+        if isinstance(recommended, str):
+            # From the environment; a handler of the host program asks `if config.auth.mine.use_recommended_scope`.
+            where = f"auth.{provider}.use_recommended_scope"
+            self.__dict__["use_recommended_scope"] = _read(bool, recommended, where)
+        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__.update({name: value, "_client": None})
@@ -67,8 +78,8 @@ class ProviderConfig:
         if name == "use_recommended_scope":
             return True
         raise MissingSetting(
-            f"The setting {name} of this provider is not there. Write it into valetkey.toml under [auth.<provider>], "
-            f"or set VALETKEY_AUTH__<PROVIDER>__{name.upper()}."
+            f"The setting auth.{self._provider}.{name} is not there. Write {name} into valetkey.toml under "
+            f"[auth.{self._provider}], or set {variable(self._provider, name)}."
         )
 
     def __repr__(self) -> str:
@@ -87,14 +98,20 @@ class AuthConfig:
             raise AttributeError(provider)
         given: ProviderConfig | None = self._given.get(provider)
         if given is None:
-            given = self._given[provider] = ProviderConfig(**self._sources.under(f"auth.{provider}"))
+            values = self._sources.under(f"auth.{provider}")
+            given = self._given[provider] = ProviderConfig(**values).named(provider)
         return given
+
+    @property
+    def use_prebuilt_auth(self) -> bool:
+        """Whether the handlers that we ship serve; ``PocketAuth(use_prebuilt_handlers=…)`` goes before it."""
+        return _section(General, self._sources).use_prebuilt_auth
 
     def __setattr__(self, provider: str, value: object) -> None:
         if isinstance(value, ProviderConfig):
             value = value.given()
         values = dict(value) if isinstance(value, Mapping) else dict(vars(value))
-        self._given[provider] = ProviderConfig(**values)
+        self._given[provider] = ProviderConfig(**values).named(provider)
 
     def __repr__(self) -> str:
         return "AuthConfig(…)"
@@ -141,6 +158,17 @@ class Config:
             if hasattr(section, name):
                 return getattr(section, name)
         raise AttributeError(f"no setting of that name: {name}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SECTIONS:
+            super().__setattr__(name, value)
+        elif any(name == field.name for field in fields(Callbacks)):
+            super().__setattr__("callbacks", replace(self.callbacks, **{name: value}))
+        else:
+            raise AttributeError(
+                f"The setting {name} cannot be set while the program runs. Write it into valetkey.toml, "
+                f"or set VALETKEY_{name.upper()}."
+            )
 
     def __repr__(self) -> str:
         return "Config(…)"

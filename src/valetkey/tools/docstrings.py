@@ -8,16 +8,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 _TYPE = r"(?:\((?:[^()]|\([^()]*\))*\))"
-_SECTION = re.compile(
-    r"(?:args|arguments|params|parameters|keyword args|keyword arguments|other parameters|other args)\s*:",
-    re.IGNORECASE,
-)
-_NUMPY_SECTION = re.compile(r"(?:other )?parameters", re.IGNORECASE)
+_PARAMETERS = r"(?:(?:keyword |other )?(?:args|arguments|params|parameters))"
+_RESULTS = r"(?:returns?|yields?|raises)"
+_SECTION = re.compile(rf"{_PARAMETERS}\s*:|(?P<results>{_RESULTS})\s*:", re.IGNORECASE)
+_NUMPY_SECTION = re.compile(rf"{_PARAMETERS}|(?P<results>{_RESULTS})", re.IGNORECASE)
 _NUMPY_ENTRY = re.compile(r"(?P<names>\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)(?:\s*:.*)?")
 _RULE = re.compile(r"-{3,}|={3,}")
 _ENTRY = re.compile(rf"(?:[-*•]\s+)?\*{{0,2}}(?P<name>\w+)\s*{_TYPE}?\s*:(?:\s+(?P<text>.*))?")
-_SPHINX = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(?P<name>\w+)\s*:(?P<text>.*)")
-_SPHINX_TYPE = re.compile(r":type\s+\*{0,2}(?P<name>\w+)\s*:(?P<text>)")
+_SPHINX = re.compile(
+    r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(?P<name>\w+)\s*:(?P<text>.*)"
+)
+_OTHER_FIELD = re.compile(
+    r":(?:type\s+\S+|returns?|rtype|yields?|raises?(?:\s+\S+)?)\s*:.*"
+    r"|(?:\*\s+)?[@\\](?:returns?|throws|exception)\b.*"
+)
 _JAVADOC = re.compile(
     rf"(?:\*\s+)?[@\\](?:param|arg|argument)\s+(?:\{{[^}}]*\}}\s*)?\*{{0,2}}(?P<name>\w+)\s*{_TYPE}?\s*(?:[:-]\s)?(?P<text>.*)"
 )
@@ -28,7 +32,7 @@ class Docstring:
     """What a docstring says.
 
     Attributes:
-        text: all of it but what it says of parameters.
+        text: what the function does: all but the sections and fields for parameters, results and errors.
         parameters: the description of each parameter, on one line, by name.
     """
 
@@ -36,7 +40,7 @@ class Docstring:
     parameters: dict[str, str]
 
 
-def read(docstring: str | None, names: Collection[str]) -> Docstring:
+def parse(docstring: str | None, names: Collection[str]) -> Docstring:
     """Tell what is said of parameters from the rest.
 
     Args:
@@ -50,16 +54,18 @@ def read(docstring: str | None, names: Collection[str]) -> Docstring:
     while at < len(lines):
         block = _section(lines, at) or _numpy_section(lines, at) or _field(lines, at, names)
         if block is None:
-            rest.append(lines[at])
+            rest.append(lines[at].rstrip())
             at += 1
             continue
         at, entries = block
-        for name, text in entries:
+        for name, texts in entries:
             if name in names:
-                said.setdefault(name, []).extend(text)
-    parameters = {name: " ".join(" ".join(text).split()) for name, text in said.items()}
-    text = re.sub(r"\n\s*\n(?:\s*\n)+", "\n\n", "\n".join(line.rstrip() for line in rest)).strip()
-    return Docstring(text=text, parameters={name: text for name, text in parameters.items() if text})
+                said.setdefault(name, []).extend(texts)
+    joined = {name: " ".join(" ".join(texts).split()) for name, texts in said.items()}
+    return Docstring(
+        text=re.sub(r"\n{3,}", "\n\n", "\n".join(rest)).strip(),
+        parameters={name: words for name, words in joined.items() if words},
+    )
 
 
 _Block = tuple[int, list[tuple[str, list[str]]]]
@@ -68,14 +74,13 @@ _Block = tuple[int, list[tuple[str, list[str]]]]
 
 def _section(lines: list[str], at: int) -> _Block | None:
     """Google: a heading, and an indented block of entries."""
-    if not _SECTION.fullmatch(lines[at].strip()):
-        return None
+    heading = _SECTION.fullmatch(lines[at].strip())
     end = _deeper(lines, at + 1, _indent(lines[at]))
-    body = [line for line in lines[at + 1 : end] if line.strip()]
-    if not body:
+    if not heading or end == at + 1:
         return None
+    body = [line for line in lines[at + 1 : end] if line.strip()]
     entries: list[tuple[str, list[str]]] = []
-    for line in body:
+    for line in body if heading["results"] is None else ():
         entry = _ENTRY.fullmatch(line.strip()) if _indent(line) <= _indent(body[0]) else None
         if entry:
             entries.append((entry["name"], [entry["text"] or ""]))
@@ -85,19 +90,16 @@ def _section(lines: list[str], at: int) -> _Block | None:
 
 
 def _numpy_section(lines: list[str], at: int) -> _Block | None:
-    """Numpydoc: a heading that is underlined, and names each with an indented text."""
-    if not (_NUMPY_SECTION.fullmatch(lines[at].strip()) and at + 1 < len(lines) and _RULE.fullmatch(lines[at + 1].strip())):
+    """Numpydoc: a heading that is underlined, and names each with an indented text, up to the next heading."""
+    heading = _NUMPY_SECTION.fullmatch(lines[at].strip())
+    if not heading or not _underlined(lines, at):
         return None
     entries: list[tuple[str, list[str]]] = []
     at += 2
-    while at < len(lines):
-        if at + 1 < len(lines) and _RULE.fullmatch(lines[at + 1].strip()):
-            break
+    while at < len(lines) and not _underlined(lines, at):
+        end = _deeper(lines, at + 1, _indent(lines[at]))
         entry = _NUMPY_ENTRY.fullmatch(lines[at].strip())
-        if lines[at].strip() and not entry:
-            break
-        end = _deeper(lines, at + 1, _indent(lines[at])) if entry else at + 1
-        if entry:
+        if entry and heading["results"] is None:
             entries += [(name.strip(" *"), lines[at + 1 : end]) for name in entry["names"].split(",")]
         at = end
     return at, entries
@@ -106,11 +108,17 @@ def _numpy_section(lines: list[str], at: int) -> _Block | None:
 def _field(lines: list[str], at: int, names: Collection[str]) -> _Block | None:
     """Sphinx, Javadoc and plain: one line for a parameter, continued by lines that are indented further."""
     line = lines[at].strip()
-    field = _SPHINX.fullmatch(line) or _SPHINX_TYPE.fullmatch(line) or _JAVADOC.fullmatch(line)
-    if field is None and ((field := _ENTRY.fullmatch(line)) is None or field["name"] not in names):
+    entry = _SPHINX.fullmatch(line) or _JAVADOC.fullmatch(line)
+    if entry is None and (plain := _ENTRY.fullmatch(line)) and plain["name"] in names:
+        entry = plain
+    if entry is None and not _OTHER_FIELD.fullmatch(line):
         return None
     end = _deeper(lines, at + 1, _indent(lines[at]), stop_at_blank=True)
-    return end, [(field["name"], [field["text"] or "", *lines[at + 1 : end]])]
+    return end, [(entry["name"], [entry["text"] or "", *lines[at + 1 : end]])] if entry else []
+
+
+def _underlined(lines: list[str], at: int) -> bool:
+    return at + 1 < len(lines) and bool(lines[at].strip()) and bool(_RULE.fullmatch(lines[at + 1].strip()))
 
 
 def _deeper(lines: list[str], at: int, indent: int, *, stop_at_blank: bool = False) -> int:

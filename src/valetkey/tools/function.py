@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -34,6 +35,7 @@ class FunctionTool:
         auth: the account it needs, as seed 000 spells it.
         inline: the provider that it brings along, if it does.
         tool_vars: values that it reads like a credential's, which are none.
+        overridden: those of them that code has set for this copy of the tool; settings leave these alone.
         direct: how a plain call travels the road; the way in decides.
     """
 
@@ -46,19 +48,13 @@ class FunctionTool:
     inline: OAuthHandler | None = None
     variables: frozenset[str] = frozenset()
     tool_vars: Mapping[str, str] = field(default_factory=dict, repr=False)
+    overridden: frozenset[str] = field(default=frozenset(), repr=False)
     postprocessings: tuple[Postprocessing, ...] = ()
     deadline: float = DEADLINE
     direct: Direct | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         functools.update_wrapper(self, self.func, updated=())
-        if not self.needs.public and not self._takes_credential:
-            _log.warning(
-                "the tool %s asks for an account, and takes neither **kwargs nor a parameter named like one of %s: "
-                "it runs, and gets no token",
-                self.name,
-                sorted(self.variables) or "its variables",
-            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Travel the road for the default owner, and give the function's own value."""
@@ -86,8 +82,13 @@ class FunctionTool:
         return self.signature.schema
 
     @property
-    def _takes_credential(self) -> bool:
-        return self.signature.takes_kwargs or bool(self.signature.variables)
+    def argument_json_schema(self) -> Mapping[str, Any]:
+        """The same, by the name that seed 000's library has for it."""
+        return self.schema
+
+    def get_description(self, use_profile: bool = False) -> str:  # the contract's signature
+        """What a model is told of it."""
+        return self.description
 
     def with_postprocessing(self, postprocessing: Postprocessing) -> FunctionTool:
         """The same tool, whose value goes through one more function."""
@@ -99,7 +100,13 @@ class FunctionTool:
 
     def override_tool_variables(self, variables: Mapping[str, str]) -> FunctionTool:
         """The same tool with other values for its variables."""
-        return replace(self, tool_vars={**self.tool_vars, **variables})
+        overridden = self.overridden | variables.keys()
+        return replace(self, tool_vars={**self.tool_vars, **variables}, overridden=overridden)
+
+    def configured(self, settings: Mapping[str, str]) -> FunctionTool:
+        """The same tool with what settings say of the variables that it has, but for those that code has overridden."""
+        said = {name: settings[name] for name in self.tool_vars.keys() - self.overridden if name in settings}
+        return replace(self, tool_vars={**self.tool_vars, **said}) if said else self
 
     def bind(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
         """The arguments as the function takes them.
@@ -132,8 +139,12 @@ class FunctionTool:
             if inspect.isawaitable(value):
                 value = await value
         for postprocessing in self.postprocessings:
-            value = _postprocess(postprocessing, value)
+            value = await _postprocess(postprocessing, value)
         return value
+
+    def invoke(self, body: Mapping[str, object], envs: Mapping[str, str] | None = None, **context: str) -> Any:
+        """:meth:`ainvoke` for synchronous code, on a loop of its own; not inside a running one."""
+        return asyncio.run(self.ainvoke(body, envs, **context))
 
     def _keywords(
         self, arguments: Mapping[str, object], envs: Mapping[str, str], context: Mapping[str, str]
@@ -146,9 +157,10 @@ class FunctionTool:
         return {**wanted, **arguments, **named}
 
 
-def _postprocess(postprocessing: Postprocessing, value: Any) -> Any:
+async def _postprocess(postprocessing: Postprocessing, value: Any) -> Any:
     try:
-        return postprocessing(value)
+        processed = postprocessing(value)
+        return await processed if inspect.isawaitable(processed) else processed
     except Exception as error:  # noqa: BLE001  # a postprocessing is the program's own code; its failure is the result
         name = getattr(postprocessing, "__name__", type(postprocessing).__name__)
         return f"Error in postprocessing `{name}`: {error}"
@@ -191,9 +203,17 @@ def function_to_tool(
         InvalidArguments: an annotation cannot be resolved, or has no JSON schema.
     """
     signature = describe(func, variables=variables | frozenset(tool_vars or ()))
+    name = name or str(getattr(func, "__name__", type(func).__name__))
+    if auth is not None and not signature.takes_kwargs and not signature.variables - frozenset(tool_vars or ()):
+        _log.warning(
+            "the tool %s asks for an account, and takes neither **kwargs nor a parameter named like one of %s: "
+            "it runs, and gets no token",
+            name,
+            sorted(variables) or "its variables",
+        )
     return FunctionTool(
         func=func,
-        name=name or str(getattr(func, "__name__", type(func).__name__)),
+        name=name,
         description=signature.description if description is None else description,
         signature=signature,
         needs=needs_of(auth),

@@ -72,8 +72,8 @@ def _do(work: Callable[[], Any], loop: asyncio.AbstractEventLoop, future: asynci
     if isinstance(error, StopIteration):
         error = RuntimeError("the tool raised StopIteration")
     with contextlib.suppress(RuntimeError):
-        # The caller's loop may have ended meanwhile.
-        loop.call_soon_threadsafe(_settle, future, result, error)
+        # The caller's loop may have ended meanwhile. In debug mode it logs a callback's arguments: so it has none.
+        loop.call_soon_threadsafe(lambda: _settle(future, result, error))
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

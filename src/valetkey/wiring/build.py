@@ -12,7 +12,7 @@ from typing import Any
 from valetkey.connections.answer import Answering
 from valetkey.connections.connect import Connecting
 from valetkey.connections.disconnect import Disconnector
-from valetkey.connections.driven import Driven
+from valetkey.connections.driven import Driven, declared
 from valetkey.connections.find import Connector
 from valetkey.connections.handler import AuthHandlerInterface
 from valetkey.connections.handling import Handling
@@ -113,7 +113,8 @@ def build(
     links = CallbackLinks(config, home)
     interactions = Interactions(store=interaction_rows, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups)
     keeper, refresher = _keeping(connections, sealer, clock, entropy, home, wakeups)
-    handling = Handling(registry, clients, fetcher, entropy, clock, environ)
+    prebuilt = config.general.use_prebuilt_auth
+    handling = Handling(registry, clients, fetcher, entropy, clock, environ, prebuilt=prebuilt)
     return _connect(
         System(
             config=config,
@@ -159,7 +160,7 @@ def derive(
         base.entropy,
         base.clock,
         base.environ,
-        prebuilt=prebuilt is not False,
+        prebuilt=base.config.general.use_prebuilt_auth if prebuilt is None else prebuilt,
     )
     for handler in handlers:
         handling.add(Driven(handler, _provider_of(base.registry, handler)))
@@ -240,7 +241,9 @@ def _provider_of(registry: Registry, handler: AuthHandlerInterface) -> Provider:
     try:
         return registry.get(name)
     except UnknownProvider:
-        entry = HandlerEntry(name=handler.name, kind=HandlerKind.CUSTOM, default=True, scoped=handler.scoped is True)
+        own = declared(handler, "name") or type(handler).__name__
+        scoped = declared(handler, "scoped") is True
+        entry = HandlerEntry(name=own, kind=HandlerKind.CUSTOM, default=True, scoped=scoped)
         provider = Provider(name=name, title=name.replace("_", " ").capitalize(), handlers=(entry,))
         registry.register(provider)
         return provider

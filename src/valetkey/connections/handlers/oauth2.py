@@ -105,7 +105,9 @@ class OAuth2Handler(Handler):
         """Renew. Where the answer brings no new refresh token, the old one stays (RFC 6749 §6)."""
         if credential.refresh_token is None:
             raise RefreshFailed(f"{FAILED} {self.provider.title} gave no refresh token.")
-        given = await self._client().refresh(refresh_token=credential.refresh_token, held=scopes)
+        given = await self._client().refresh(
+            refresh_token=credential.refresh_token, held=scopes, secrets=[credential.access_token]
+        )
         return self._grant(
             given,
             replace(

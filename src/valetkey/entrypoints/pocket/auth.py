@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from valetkey.connections.driven import Driven
-from valetkey.connections.find import DEFAULT_PROFILE, INVITATION
 from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthHandlerInterface, Handler
 from valetkey.connections.states import AuthState
 from valetkey.entrypoints.pocket.default import default_system
 from valetkey.errors import InvalidArguments, UnknownProvider
 from valetkey.identity.verifiers.vouched import owner_of
-from valetkey.model.connections import Connection
-from valetkey.model.interactions import Interaction, InteractionKind
+from valetkey.model.connections import DEFAULT_PROFILE, Connection
+from valetkey.model.interactions import INVITATION, Interaction, InteractionKind
 from valetkey.model.needs import Need
 from valetkey.providers.names import AuthProvider
-from valetkey.wiring import build
-from valetkey.wiring.system import System
+
+if TYPE_CHECKING:
+    from valetkey.wiring.system import System
 
 
 class InMemorySessionStorage:
@@ -49,6 +49,9 @@ class PocketAuth:
                 f"session_storage takes an InMemorySessionStorage, or nothing; this is {kind}. "
                 "Accounts are kept elsewhere by the settings session.session_type and database_url."
             )
+        for own in handlers or ():
+            if not (isinstance(own, type) and issubclass(own, AuthHandlerInterface)):
+                raise InvalidArguments(f"handlers takes classes derived from AuthHandlerInterface; {own!r:.80} is none.")
         self._storage = session_storage
         self._own = tuple(handlers or ())
         self._prebuilt = use_prebuilt_handlers
@@ -58,9 +61,12 @@ class PocketAuth:
     def system(self) -> System:
         """The parts that this works with; made at first need."""
         base = default_system(routers=[router for cls in self._own if (router := getattr(cls, "router", None))])
-        if not self._own and self._prebuilt is not False and self._storage is None:
+        as_set = self._prebuilt is None or self._prebuilt is base.config.general.use_prebuilt_auth
+        if not self._own and as_set and self._storage is None:
             return base
         if self._derived is None or not self._derived.descends_from(base):
+            from valetkey.wiring import build
+
             self._derived = build.derive(
                 base,
                 handlers=[cls() for cls in self._own],
@@ -170,7 +176,8 @@ class PocketAuth:
     ) -> AuthContext | None:
         """What is held now, as it is; None when nothing is."""
         system = self.system
-        held = system.home.block(lambda: system.connections.get(owner_of(thread_id), auth_provider.value, profile))
+        provider = AuthProvider(auth_provider).value
+        held = system.home.block(lambda: system.connections.get(owner_of(thread_id), provider, profile))
         return None if held is None else self._context(held)
 
     async def list_session_state(
@@ -178,7 +185,7 @@ class PocketAuth:
     ) -> list[dict[str, Any]]:
         """The accounts of one thread, and its flows: provider, profile, scope and state of each."""
         system, owner = self.system, owner_of(thread_id)
-        only = None if auth_provider is None else auth_provider.value
+        only = None if auth_provider is None else AuthProvider(auth_provider).value
         held = {(row.provider, row.profile): row for row in await system.connections.of_owner(owner, only)}
         states = []
         for (provider, profile), row in held.items():
@@ -200,14 +207,14 @@ class PocketAuth:
     ) -> bool:
         """Forget the account, and its open flow; revoke it at the provider, where it can be. False: there was none."""
         system = self.system
-        owner = owner_of(thread_id)
-        report = system.home.block(lambda: system.disconnector.disconnect(owner, auth_provider.value, profile))
+        owner, provider = owner_of(thread_id), AuthProvider(auth_provider).value
+        report = system.home.block(lambda: system.disconnector.disconnect(owner, provider, profile))
         return report.deleted
 
     def _handler(self, name: str | None, auth_provider: AuthProvider | None) -> Handler:
         if name is None and auth_provider is None:
             raise UnknownProvider("Name an auth handler or a provider: neither was given.")
-        return self.system.handling.find(name, None if auth_provider is None else auth_provider.value)
+        return self.system.handling.find(name, None if auth_provider is None else AuthProvider(auth_provider).value)
 
     def _need(self, auth_req: AuthenticateRequest, name: str | None, auth_provider: AuthProvider | None) -> Need:
         handler = self._handler(name, auth_provider)

@@ -23,6 +23,9 @@ class DefaultConfig:
             raise AttributeError(name)
         return getattr(build.default().config, name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(build.default().config, name, value)
+
     def __repr__(self) -> str:
         return "config"
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, overload
 
-from valetkey.connections.find import DEFAULT_PROFILE
 from valetkey.entrypoints.pocket.default import default_system
 from valetkey.entrypoints.pocket.running import in_loop, run
 from valetkey.errors import AuthRequired, InvalidArguments, ToolFailed, UnknownProvider
 from valetkey.identity.verifiers.vouched import HOST, owner_of
 from valetkey.model.calls import Call, Presented
+from valetkey.model.connections import DEFAULT_PROFILE
 from valetkey.providers.inline import OAuthHandler
 from valetkey.providers.names import AuthProvider
 from valetkey.providers.registry import Registry
@@ -29,17 +30,21 @@ def from_func(
     afunc: Callable[..., Any] | None = None,
     name: str | None = None,
     description: str | None = None,
-    *,
+    json_schema: Mapping[str, Any] | None = None,
     auth: ToolAuth | None = None,
     tool_vars: Mapping[str, str] | None = None,
 ) -> FunctionTool:
     """A tool of a function; ``afunc`` is its async form, where there is one, and is the one that is called.
 
+    ``json_schema`` is what models are told of its arguments, instead of what the annotations say; those still judge.
+
     Raises:
         InvalidArguments: an annotation cannot be resolved, or has no JSON schema.
-        UnknownProvider: ``auth`` names a handler that there is not.
     """
-    return _make(afunc or func, name=name, description=description, auth=auth, tool_vars=tool_vars)
+    made = _make(afunc or func, name=name or func.__name__, description=description, auth=auth, tool_vars=tool_vars)
+    if json_schema is None:
+        return made
+    return replace(made, signature=replace(made.signature, schema=dict(json_schema)))
 
 
 @overload
@@ -79,11 +84,12 @@ def function_tool(
 
     Raises:
         InvalidArguments: an annotation cannot be resolved, or has no JSON schema.
-        UnknownProvider: there is no such handler.
+        UnknownProvider: there is no such provider.
     """
     auth = None
     if auth_provider is not None or auth_handler is not None:
-        auth = ToolAuth(scopes=scopes, auth_provider=auth_provider, auth_handler=auth_handler)
+        provider = None if auth_provider is None else AuthProvider(auth_provider)
+        auth = ToolAuth(scopes=scopes, auth_provider=provider, auth_handler=auth_handler)
 
     def decorate(decorated: Callable[..., Any]) -> FunctionTool:
         return _make(decorated, auth=auth, tool_vars=tool_vars, deadline=deadline)
@@ -99,7 +105,7 @@ def tool(func: Callable[..., Any], /) -> FunctionTool: ...
 def tool(
     func: None = None,
     *,
-    auth: OAuthHandler | ToolAuth | AuthProvider | None = None,
+    auth: OAuthHandler | ToolAuth | AuthProvider | str | None = None,
     name: str | None = None,
     description: str | None = None,
     tool_vars: Mapping[str, str] | None = None,
@@ -110,7 +116,7 @@ def tool(
 def tool(
     func: Callable[..., Any] | None = None,
     *,
-    auth: OAuthHandler | ToolAuth | AuthProvider | None = None,
+    auth: OAuthHandler | ToolAuth | AuthProvider | str | None = None,
     name: str | None = None,
     description: str | None = None,
     tool_vars: Mapping[str, str] | None = None,
@@ -134,8 +140,8 @@ def tool(
     if inline is not None:
         provider = AuthProvider.register(inline.name)
         needed = ToolAuth(scopes=sorted(inline.scopes), auth_provider=provider)
-    elif isinstance(auth, AuthProvider):
-        needed = ToolAuth(auth_provider=auth)
+    elif isinstance(auth, AuthProvider | str):
+        needed = ToolAuth(auth_provider=AuthProvider(auth))
     elif auth is None or isinstance(auth, ToolAuth):
         needed = auth
     else:
@@ -233,6 +239,7 @@ async def _go(called: FunctionTool, arguments: Mapping[str, object]) -> Any:
     system = default_system()
     if called.inline is not None:
         system.add_inline(called.inline)
+    called = called.configured(system.config.general.tool_vars)
     call = Call(
         tool=called.name,
         needs=called.needs,

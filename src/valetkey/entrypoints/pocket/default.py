@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from valetkey.entrypoints import local
-from valetkey.wiring import build
-from valetkey.wiring.system import System
+
+if TYPE_CHECKING:
+    from valetkey.wiring.system import System
 
 
 def default_system(*, routers: Sequence[Any] = ()) -> System:
     """The default system; ``routers`` of auth handlers are served under ``/auth`` beside its own pages."""
+    from valetkey.wiring import build  # the parts load with the first tool or account
+
     system = build.default()
     local.attach(system, routers)
     return system

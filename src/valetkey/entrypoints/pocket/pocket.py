@@ -6,9 +6,8 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from valetkey.connections.find import DEFAULT_PROFILE, INVITATION
 from valetkey.entrypoints.pocket.auth import PocketAuth
 from valetkey.entrypoints.pocket.decorators import from_func
 from valetkey.entrypoints.pocket.grouping import merge_needs
@@ -17,12 +16,15 @@ from valetkey.entrypoints.pocket.text import text_of
 from valetkey.errors import AuthRequired, DuplicateTool, InvalidArguments, UnknownTool
 from valetkey.identity.verifiers.vouched import HOST, owner_of
 from valetkey.model.calls import Call, Presented, ToolResult
-from valetkey.model.interactions import Interaction
+from valetkey.model.connections import DEFAULT_PROFILE
+from valetkey.model.interactions import INVITATION, Interaction
 from valetkey.model.needs import Need
 from valetkey.providers.names import nearest
 from valetkey.tools.function import FunctionTool
 from valetkey.tools.tool import Tool
-from valetkey.wiring.system import System
+
+if TYPE_CHECKING:
+    from valetkey.wiring.system import System
 
 ToolLike = Tool | Callable[..., Any]
 
@@ -197,6 +199,8 @@ class Pocket:
     async def travel(self, tool_name: str, body: Any, thread_id: str, profile: str) -> ToolResult:
         """Take one call down the road, for the tool's own value."""
         tool = self._tool(tool_name)
+        if isinstance(tool, FunctionTool) and tool.tool_vars:
+            tool = tool.configured(self.system.config.general.tool_vars)
         arguments = _arguments(body)
         if self.use_profile and "profile" in arguments and "profile" not in tool.schema.get("properties", {}):
             profile = await self._chosen(tool, thread_id, str(arguments.pop("profile")))
