@@ -8,7 +8,7 @@ Each step takes only what the step before gave, so that leaving one out does not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from valetkey.connections.find import Connector
@@ -21,6 +21,8 @@ from valetkey.scrub import Scrubber
 from valetkey.tools.rejected import Rejection, rejection
 from valetkey.tools.tool import Tool
 
+Render = Callable[[object], object]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Road:
@@ -31,8 +33,14 @@ class Road:
     connector: Connector
     lender: Lender
 
-    async def travel(self, presented: Presented, tool: Tool, call: Call) -> ToolResult:
+    async def travel(self, presented: Presented, tool: Tool, call: Call, *, render: Render | None = None) -> ToolResult:
         """Take one call all the way.
+
+        Args:
+            presented: who calls.
+            tool: what is called.
+            call: with what.
+            render: what the way in makes of the tool's value, before it is scrubbed.
 
         Raises:
             InvalidArguments: the arguments do not fit the tool.
@@ -47,7 +55,7 @@ class Road:
         connected = await self.connector.connect(allowed)
         lent = await self.lender.lend(connected)
         try:
-            return await run(tool, lent, arguments)
+            return await run(tool, lent, arguments, render)
         except ToolFailed as failure:
             text, verdict = str(failure), rejection(failure, lent.origins)
         # Past the except: an error from here on must not carry the tool's own, whose text may tell what was lent.
@@ -56,7 +64,7 @@ class Road:
             return await self._failed(text, lent, verdict)
         again = await self.lender.lend(renewed)
         try:
-            return await run(tool, replace(again, secrets=again.secrets + lent.secrets), arguments)
+            return await run(tool, replace(again, secrets=again.secrets + lent.secrets), arguments, render)
         except ToolFailed as failure:
             text, verdict = str(failure), rejection(failure, again.origins)
         return await self._failed(text, again, verdict)
@@ -68,8 +76,10 @@ class Road:
         return ToolResult(value=text, failed=True)
 
 
-async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object]) -> ToolResult:
+async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object], render: Render | None = None) -> ToolResult:
     """Run the tool under its deadline, and star what was lent out of what it gives.
+
+    Rendering runs code of the tool, too: a ``__str__``, a generator. So it is done here, and scrubbed after.
 
     Raises:
         ToolFailed: the tool's own code raised, or ran out of time; the text is scrubbed, the cause is the tool's own.
@@ -78,9 +88,26 @@ async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object]) -> ToolRe
     try:
         async with limit:
             value = await tool.run(lent, arguments)
-    except Exception as error:
+            if render is not None:
+                value = render(value)
+    except (Exception, SystemExit, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
         if limit.expired() and isinstance(error, TimeoutError):
             raise ToolTimeout(f"timeout tool call: {tool.name} did not end within {tool.deadline:g} s") from None
-        text = Scrubber(lent.secrets).text(str(error) or type(error).__name__)
+        text = Scrubber(lent.secrets).text(_told(error))
         raise ToolFailed(f"There was an error while executing the tool: {text}") from error
     return ToolResult(value=Scrubber(lent.secrets).value(value) if lent.secrets else value)
+
+
+def _is_cancelled() -> bool:
+    """Whether it is the caller who gave up; a task of the tool's own that was cancelled is the tool's failure."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _told(error: BaseException) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001  # the text of a tool's own error is the tool's own code
+        return type(error).__name__

@@ -169,7 +169,7 @@ class Listener:
     def _refusal(self, error: OSError | OverflowError) -> PortTaken | InvalidSetting:
         if isinstance(error, OverflowError):
             return InvalidSetting(
-                f"{self._port} is no port: set {self._setting} to a number from 1 to 65535, or to 0 for a free one."
+                f"{self._port} is no port: set {self._setting} to a number from 1 to 65535."
             )
         if error.errno == errno.EADDRINUSE:
             return PortTaken(

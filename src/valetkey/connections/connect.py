@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from valetkey.connections.answer import WAIT, Answering, Finder, Links, topic_of
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.states import AuthState, view
-from valetkey.errors import InvalidAuthState
+from valetkey.errors import InvalidAuthState, PortTaken
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING
 from valetkey.model.caller import Owner
@@ -125,8 +126,13 @@ class Connecting:
         if pending is None:
             raise InvalidAuthState(
                 f"No connection to {handler.provider.title} was begun for this request ({state.value}). "
-                "Call prepare first, and have the person open the link that it gives."
+                "Call initialize_tool_auth (or prepare) first, and have the person open the link that it gives."
             )
+        if pending.phase in WAITING:
+            self._links.begun(pending.id, self._answering)
+            # After a restart nobody listens yet, unless another process of ours does.
+            with suppress(PortTaken):
+                await self._links.open()
         return await self._answering.wait(pending, handler, request=request, timeout=timeout)
 
     async def obtain(self, handler: Handler, owner: Owner, need: Need, profile: str) -> Connection:
@@ -168,16 +174,23 @@ class Connecting:
         self, pending: Interaction, handler: Handler, need: Need, request: AuthenticateRequest | None
     ) -> Interaction:
         """The open flow, asked for more scopes where the need has more, and with a link that leads back here."""
+        if pending.phase not in WAITING:
+            return pending
         payload = self._interactions.payload(pending)
         asked = frozenset[str](payload["scopes"])
+        same = pending.about["handler"] == handler.name
         enough = need.scopes <= asked or not handler.scoped
         here = payload["redirect_uri"] == self._links.redirect_uri(handler)
-        if (enough and here) or pending.phase not in WAITING:
+        kept = enough and here and (same or need.handler is None)
+        if kept and not (same and handler.at_home):
             return pending
-        scopes = self._ask_for(handler, asked | need.scopes)
+        scopes = asked if kept else self._ask_for(handler, asked | need.scopes)
         profile = str(pending.about["profile"])
         flow = self._answering.flow(handler, payload["state"], pending.owner, profile, scopes, request)
-        begun = handler.reopen(flow, payload["private"]) or await handler.begin(flow)
+        # What another handler kept of its flow says nothing to this one.
+        begun = (handler.reopen(flow, payload["private"]) if same else None) or await handler.begin(flow)
+        if kept and begun.url == payload["url"]:
+            return pending  # else settings changed: the old link leads nowhere
         widened = await self._interactions.amend(
             pending,
             payload={**payload, **_payload(flow, begun)},

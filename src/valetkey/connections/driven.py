@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -12,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthHandlerInterface, Begun, Flow, Handler
-from valetkey.errors import InvalidAnswer, ProviderUnavailable, VaultError
+from valetkey.errors import InvalidAnswer, ProviderUnavailable, RefreshFailed, ValetkeyError, VaultError
 from valetkey.model.connections import Connection, Credential, Grant
 from valetkey.model.interactions import INVITATION
 from valetkey.providers.base import Provider
@@ -67,9 +69,10 @@ class Driven(Handler):
         data = FlowData(state=flow.state)
         token = PREPARING.set(data)
         try:
-            url = self.handler.prepare(
-                flow.request or self.request(flow.scopes), flow.owner.subject, flow.profile, flow.state
-            )
+            with self._told("prepare"):
+                url = self.handler.prepare(
+                    flow.request or self.request(flow.scopes), flow.owner.subject, flow.profile, flow.state
+                )
         finally:
             PREPARING.reset(token)
         # Handlers written for seed 000's library may give the whole sentence.
@@ -82,12 +85,15 @@ class Driven(Handler):
 
     async def finish(self, flow: Flow, private: Mapping[str, str], answer: Mapping[str, str]) -> Grant:
         """Let the handler authenticate; the future of its uid holds the answer."""
-        context = await self.handler.authenticate(flow.request or self.request(flow.scopes), flow.state)
+        with self._told("authenticate"):
+            context = await self.handler.authenticate(flow.request or self.request(flow.scopes), flow.state)
         return self._grant(context)
 
     async def refresh(self, credential: Credential, scopes: frozenset[str]) -> Grant:
         """Let the handler refresh its own context."""
-        context = await self.handler.refresh(self.request(scopes), self._context(credential))
+        kept = self._context(credential)
+        with self._told("refresh"):
+            context = await self.handler.refresh(self.request(scopes), kept)
         return self._grant(context)
 
     def can_refresh(self, credential: Credential) -> bool:
@@ -106,6 +112,22 @@ class Driven(Handler):
     def context(self, credential: Credential, connection: Connection) -> AuthContext:
         """The handler's own context, as it made it."""
         return self._context(credential)
+
+    @contextmanager
+    def _told(self, step: str) -> Iterator[None]:
+        """An exception of the program's own code by its type and place: its text may hold a secret."""
+        try:
+            yield
+        except (ValetkeyError, NotImplementedError):
+            raise
+        except Exception as error:  # noqa: BLE001  # it may be anything
+            frames = traceback.extract_tb(error.__traceback__)
+            place = f"{frames[-1].name}, line {frames[-1].lineno}"
+            text = f"{step}() of the handler {self.name} raised {type(error).__name__} in {place}."
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            # RFC 6749 §5.2: what a token endpoint says of a refresh token that is dead.
+            final = step == "refresh" and status in {400, 401}
+            raise (RefreshFailed if final else ProviderUnavailable)(text) from None
 
     @property
     def _variable(self) -> str:

@@ -113,11 +113,18 @@ class Connector:
         if not asked.interactive:
             return await self._connecting.obtain(asked, owner, need, profile)
         held = await self._store.get(owner, asked.provider.name, profile)
-        if held is not None:
-            handler = asked if held.handler == asked.name else self._finder.find(held.handler, held.provider)
-            if (need.handler is None or handler is asked) and satisfies(held, need.scopes, scoped=handler.scoped):
-                return await self._fresh(held, handler)
-        return await self._answering.answered_connection(owner, profile, asked)
+        handler = None if held is None else self._meets(held, need, asked)
+        if held is not None and handler is not None:
+            return await self._fresh(held, handler)
+        # What was just answered may be for another handler, or for fewer scopes.
+        answered = await self._answering.answered_connection(owner, profile, asked)
+        return None if answered is None or self._meets(answered, need, asked) is None else answered
+
+    def _meets(self, held: Connection, need: Need, asked: Handler) -> Handler | None:
+        """The handler of what is held, where that is what the need asks for."""
+        handler = asked if held.handler == asked.name else self._finder.find(held.handler, held.provider)
+        fits = (need.handler is None or handler is asked) and satisfies(held, need.scopes, scoped=handler.scoped)
+        return handler if fits else None
 
     async def _fresh(self, held: Connection, handler: Handler) -> Connection | None:
         now = self._clock.now()

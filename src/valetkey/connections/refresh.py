@@ -7,6 +7,7 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,9 @@ POLL = 0.05
 
 MINIMUM = 30.0
 """Seconds between two refreshes of a token that comes back as short-lived as it went."""
+
+FOLLOW = 30.0
+"""Seconds that a caller waits for another's refresh in this process."""
 
 FAILED = "Failed to refresh the token. Please re-authenticate."
 
@@ -77,9 +81,11 @@ class Refresher:
             leading = flight is None
             if flight is None:
                 flight = concurrent.futures.Future()
+                # Else a follower who is cancelled would cancel it for all.
+                flight.set_running_or_notify_cancel()
                 self._flights[connection.id] = flight
         if not leading:
-            return connection if usable else await asyncio.wrap_future(flight)
+            return connection if usable else await _follow(flight)
         if usable and self._clock.now() < connection.next_try_at:
             self._land(connection.id, flight, connection)
             return connection
@@ -104,10 +110,19 @@ class Refresher:
             else:
                 self._land(connection.id, flight, result)
 
-        if handler.at_home:
+        def crash(_: object) -> None:
+            # A task that is cancelled before its first step never lands by itself.
+            if not flight.done():
+                self._land(connection.id, flight, asyncio.CancelledError())
+
+        if not handler.at_home:
+            await _finish_even_if_cancelled(fly, crash)
+            return
+        try:
             await self._home.run(fly)
-        else:
-            await _finish_even_if_cancelled(fly)
+        except Exception as error:  # the home was closed: the flight itself raises nothing
+            crash(error)
+            raise
 
     def _land(
         self, connection_id: str, flight: concurrent.futures.Future[Connection], result: Connection | BaseException
@@ -146,6 +161,9 @@ class Refresher:
             credential = self._sealer.open_credential(current)
             grant = await handler.refresh(credential, current.scopes)
         except RefreshFailed as error:
+            newer = await self._store.by_id(current.id)
+            if newer is not None and newer.generation != current.generation:
+                return newer
             await self.mark(current, Health.NEEDS_REAUTH, str(error).removeprefix(FAILED).strip())
             raise
         except (InvalidSetting, MissingSetting, BlockedAddress) as error:
@@ -187,6 +205,8 @@ class Refresher:
             return renewed
         newer = await self._store.by_id(current.id)
         if newer is None:
+            with suppress(ValetkeyError):
+                await handler.revoke(grant.credential)  # nobody else knows of it
             raise RefreshFailed(FAILED + " The account was disconnected meanwhile.")
         _log.warning("connection %s moved on while it was refreshed; the newer credential is used", current.id)
         return newer
@@ -217,8 +237,20 @@ def unleased(connection: Connection) -> Connection:
     return replace(connection, lease_owner="", lease_until=0.0, attempt_id="", attempt_started=0.0)
 
 
-async def _finish_even_if_cancelled(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _follow(flight: concurrent.futures.Future[Connection]) -> Connection:
+    """Wait for it, not for ever: a user's own handler may fly on the very loop that a synchronous call blocks."""
+    try:
+        async with asyncio.timeout(FOLLOW):
+            return await asyncio.wrap_future(flight)
+    except TimeoutError:
+        raise ProviderUnavailable("The account is being refreshed, and that does not end. Call again.") from None
+
+
+async def _finish_even_if_cancelled(
+    work: Callable[[], Coroutine[Any, Any, None]], done: Callable[[object], None]
+) -> None:
     task = asyncio.ensure_future(work())
+    task.add_done_callback(done)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:

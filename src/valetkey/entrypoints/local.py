@@ -71,7 +71,7 @@ class LocalServer:
 
     def _app(self) -> Any:
         from starlette.applications import Starlette  # the web loads with the first link
-        from starlette.routing import Mount
+        from starlette.routing import Mount, Router
 
         from valetkey.entrypoints.web import page
         from valetkey.entrypoints.web.connect import ConnectPages
@@ -93,8 +93,10 @@ class LocalServer:
         routes = [OwnRoutes(self._routers), *pages.routes()]
         prefix = system.config.callbacks.callback_url_rewrite_prefix.strip("/")
         if prefix:
-            routes = [Mount(f"/{prefix}", routes=routes), *routes]
+            routes = [Mount(f"/{prefix}", app=Router(routes, redirect_slashes=False)), *routes]
         app = Starlette(routes=routes, exception_handlers=page.exception_handlers())
+        # RFC 9700 §4.12: a slash too many would be answered by 307, which sends what was posted on.
+        app.router.redirect_slashes = False
         return Guard(app, base_url=base_url, entropy=system.entropy)
 
 

@@ -105,7 +105,8 @@ class AuthConfig:
     @property
     def use_prebuilt_auth(self) -> bool:
         """Whether the handlers that we ship serve; ``PocketAuth(use_prebuilt_handlers=…)`` goes before it."""
-        return _section(General, self._sources).use_prebuilt_auth
+        sources: Sources = self.__dict__["_sources"]
+        return _section(General, sources).use_prebuilt_auth
 
     def __setattr__(self, provider: str, value: object) -> None:
         if isinstance(value, ProviderConfig):

@@ -104,7 +104,11 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 def _read_dotenv(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values  # only where there is such a file
 
-    return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    try:
+        return {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    except (UnicodeDecodeError, OSError):
+        # Not as its cause: the error holds the bytes of the file.
+        raise InvalidSetting(f"{path.name} cannot be read as UTF-8 text. Correct it, or its permissions.") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class FunctionTool:
         """The same, by the name that seed 000's library has for it."""
         return self.schema
 
-    def get_description(self, use_profile: bool = False) -> str:  # the contract's signature
+    def get_description(self, use_profile: bool = False) -> str:  # noqa: FBT001, FBT002  # the contract's signature
         """What a model is told of it."""
         return self.description
 

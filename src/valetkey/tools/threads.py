@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -26,6 +27,10 @@ class Threads:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: a forked child has none of its parent's threads."""
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._count = 0
@@ -65,6 +70,8 @@ class Threads:
 
 
 def _do(work: Callable[[], Any], loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
+    if future.cancelled():
+        return  # told of as not done while it waited for a thread
     try:
         result, error = work(), None
     except BaseException as raised:  # noqa: BLE001  # whatever it is, it belongs to the caller
@@ -86,3 +93,6 @@ def _settle(future: asyncio.Future[Any], result: object, error: BaseException | 
 
 
 THREADS = Threads()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=THREADS.forget)

@@ -51,7 +51,7 @@ class PocketAuth:
             )
         for own in handlers or ():
             if not (isinstance(own, type) and issubclass(own, AuthHandlerInterface)):
-                raise InvalidArguments(f"handlers takes classes derived from AuthHandlerInterface; {own!r:.80} is none.")
+                raise InvalidArguments(f"handlers takes classes made of AuthHandlerInterface; {own!r:.80} is none.")
         self._storage = session_storage
         self._own = tuple(handlers or ())
         self._prebuilt = use_prebuilt_handlers

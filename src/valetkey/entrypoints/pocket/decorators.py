@@ -44,7 +44,7 @@ def from_func(
     made = _make(afunc or func, name=name or func.__name__, description=description, auth=auth, tool_vars=tool_vars)
     if json_schema is None:
         return made
-    return replace(made, signature=replace(made.signature, schema=dict(json_schema)))
+    return replace(made, signature=replace(made.signature, schema={"properties": {}, **json_schema}))
 
 
 @overload

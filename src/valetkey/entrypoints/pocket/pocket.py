@@ -19,6 +19,7 @@ from valetkey.model.calls import Call, Presented, ToolResult
 from valetkey.model.connections import DEFAULT_PROFILE
 from valetkey.model.interactions import INVITATION, Interaction
 from valetkey.model.needs import Need
+from valetkey.pipeline import Render
 from valetkey.providers.names import nearest
 from valetkey.tools.function import FunctionTool
 from valetkey.tools.tool import Tool
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from valetkey.wiring.system import System
 
 ToolLike = Tool | Callable[..., Any]
+
+ASKED = 10_000
+"""Flows that were begun and not waited for yet, of which a refusal is told as one."""
 
 
 class AuthPrompt(str):
@@ -149,10 +153,10 @@ class Pocket:
     ) -> tuple[str, bool]:
         """The same, and whether the call waits for a person (True) or was done (False)."""
         try:
-            result = await self.travel(tool_name, body, thread_id, profile)
+            result = await self.travel(tool_name, body, thread_id, profile, render=text_of)
         except AuthRequired as required:
             return str(required), True
-        return text_of(result), False
+        return str(result.value), False
 
     acall = ainvoke_with_state
 
@@ -194,10 +198,12 @@ class Pocket:
         Raises:
             AuthRequired: the account is not connected.
         """
-        return text_of(await self.travel(tool_name, body, thread_id, profile))
+        return str((await self.travel(tool_name, body, thread_id, profile, render=text_of)).value)
 
-    async def travel(self, tool_name: str, body: Any, thread_id: str, profile: str) -> ToolResult:
-        """Take one call down the road, for the tool's own value."""
+    async def travel(
+        self, tool_name: str, body: Any, thread_id: str, profile: str, *, render: Render | None = None
+    ) -> ToolResult:
+        """Take one call down the road, for the tool's own value, or what is rendered of it."""
         tool = self._tool(tool_name)
         if isinstance(tool, FunctionTool) and tool.tool_vars:
             tool = tool.configured(self.system.config.general.tool_vars)
@@ -213,12 +219,13 @@ class Pocket:
             conversation=thread_id,
             deadline=tool.deadline,
         )
-        return await self.system.road.travel(Presented(scheme=HOST, value=thread_id), tool, call)
+        return await self.system.road.travel(Presented(scheme=HOST, value=thread_id), tool, call, render=render)
 
     async def _chosen(self, tool: Tool, thread_id: str, profile: str) -> str:
         allowed = await self._profiles(tool, thread_id)
         if profile != DEFAULT_PROFILE and profile not in allowed:
-            raise InvalidArguments(f"profile has to be one of {[DEFAULT_PROFILE, *allowed]}.")
+            known = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *allowed]))
+            raise InvalidArguments(f"profile has to be one of {known}.")
         return profile
 
     # Accounts -------------------------------------------------------------------------------------------------------
@@ -284,6 +291,8 @@ class Pocket:
         interaction = await self.auth.begin(need, thread_id, profile)
         if interaction is not None:
             self._asked[thread_id, profile, self._provider_of(need)] = interaction
+            if len(self._asked) > ASKED:
+                self._asked.pop(next(iter(self._asked)))  # nobody waits for the oldest any more
         return interaction
 
     async def _authenticated(self, need: Need, thread_id: str, profile: str) -> Any:
@@ -359,7 +368,7 @@ def _arguments(body: Any) -> dict[str, Any]:
     if isinstance(body, str):
         try:
             body = json.loads(body or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidArguments("The body is text and no JSON. Give an object of arguments.") from None
     if hasattr(body, "model_dump"):
         body = body.model_dump(exclude_unset=True)

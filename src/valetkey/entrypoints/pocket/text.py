@@ -6,12 +6,9 @@ from collections.abc import Mapping
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from valetkey.model.calls import ToolResult
 
-
-def text_of(result: ToolResult) -> str:
+def text_of(value: object) -> str:
     """A string as it is; anything else as JSON, models and dataclasses too; what JSON has no form for by its str()."""
-    value = result.value
     if isinstance(value, str):
         return value
     try:

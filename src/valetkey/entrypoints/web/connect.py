@@ -79,7 +79,10 @@ class ConnectPages:
         """A provider sends the browser back (RFC 6749 §4.1.2)."""
         provider = request.path_params["provider"]
         parameters = request.query_params.multi_items()
-        interaction, _ = await self._base.asked(provider, parameters)
+        interaction, handler = await self._base.asked(provider, parameters)
+        if handler.fields:
+            # A GET brings no proof that our form was shown, and what is in its URL stays in histories and logs.
+            raise InvalidAnswer("This account is connected by a form. Open the link from your program again.")
         return await self._answer(interaction, provider, parameters, "../result")
 
     async def show_form(self, request: Request) -> Response:
