@@ -16,9 +16,11 @@ demo: env-run ## Show the main job on this machine (AUTO=1: unattended)
 	@$(PY) -m valetkey.cli.demo
 
 test: env-dev ## Run the tests (ARGS=… go to pytest)
+	@$(PY) -m tests.real.node
 	@$(PY) -m pytest -q -n 2 --dist worksteal -m "not long" $(ARGS)
 
 test-long: env-dev ## Run the tests that take long
+	@$(PY) -m tests.real.node
 	@$(PY) -m pytest -q -m long $(ARGS)
 
 check: env-dev ## Run every gate: format, lint, types, imports, docs, manifest, words
