@@ -32,6 +32,7 @@ bench: env-dev ## Measure, and write bench/RESULTS.md (ONLY=name: one)
 docs: env-dev ## Write again what is generated: the tree, the conformance page
 	@$(PY) -m tools.architecture --write
 	@$(PY) -m tools.requirements_manifest --write
+	@$(PY) -m tools.reference --write
 
 fmt: env-dev ## Format, and mend what ruff can
 	@$(PY) -m ruff check --fix-only --quiet .

@@ -16,6 +16,7 @@ GATES: dict[str, list[str]] = {
     "imports": [str(BIN / "lint-imports"), "--no-logo"],
     "architecture": [sys.executable, "-m", "tools.architecture", "--check"],
     "requirements": [sys.executable, "-m", "tools.requirements_manifest", "--check"],
+    "reference": [sys.executable, "-m", "tools.reference", "--check"],
     "committed": [sys.executable, "-m", "tools.committed"],
     "types": [sys.executable, "-m", "mypy"],
 }

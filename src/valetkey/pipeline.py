@@ -8,6 +8,7 @@ Each step takes only what the step before gave, so that leaving one out does not
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,9 @@ from valetkey.tools.rejected import Rejection, rejection
 from valetkey.tools.tool import Tool
 
 Render = Callable[[object], object]
+
+
+_log = logging.getLogger("valetkey")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,7 @@ async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object], render: R
             raise
         if limit.expired() and isinstance(error, TimeoutError):
             raise ToolTimeout(f"timeout tool call: {tool.name} did not end within {tool.deadline:g} s") from None
+        _note(tool, error)
         text = Scrubber(lent.secrets).text(_told(error))
         raise ToolFailed(f"There was an error while executing the tool: {text}") from error
     return ToolResult(value=Scrubber(lent.secrets).value(value) if lent.secrets else value)
@@ -104,6 +109,16 @@ def _is_cancelled() -> bool:
     """Whether it is the caller who gave up; a task of the tool's own that was cancelled is the tool's failure."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+def _note(tool: Tool, error: BaseException) -> None:
+    """Tell the tool's author the type and the place; the text may hold what was lent."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    code = None if place is None else place.tb_frame.f_code
+    where = "" if place is None or code is None else f" in {code.co_name} ({code.co_filename}:{place.tb_lineno})"
+    _log.warning("the tool %s raised %s%s", tool.name, type(error).__name__, where)
 
 
 def _told(error: BaseException) -> str:

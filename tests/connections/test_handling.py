@@ -99,9 +99,10 @@ def with_environment(settings):
 
 
 class TestOurs:
-    def test_a_name_wins_over_a_provider(self, handling):
+    def test_a_name_wins_over_the_providers_default_and_has_to_be_of_that_provider(self, handling):
         assert isinstance(handling.find("example-token", "example"), PastedHandler)
-        assert isinstance(handling.find("example-token", "other"), PastedHandler)
+        with pytest.raises(UnknownProvider, match="connects example accounts, not other ones"):
+            handling.find("example-token", "other")
         assert isinstance(handling.find("example-token", None), PastedHandler)
 
     def test_an_underscore_is_as_good_as_a_hyphen(self, handling):

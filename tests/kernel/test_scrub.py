@@ -157,18 +157,19 @@ def written():
     marks = st.text("\"'\\/%&<>+=#;?: aé€\U0001f600\n\t0xu", min_size=8, max_size=20)
     anything = st.text(st.characters(exclude_categories=["Cs"]), min_size=8, max_size=30)
     values = tokens | marks | anything
-    # Stars beside stars may look like a secret of stars; white space around is no part of a secret.
-    return values.filter(lambda value: "*" not in value and len(value.strip()) >= 8).map(str.strip)
+    # Stars beside stars may look like a secret of stars; white space around and a scheme are no part of a secret.
+    return values.map(str.strip).filter(
+        lambda value: "*" not in value and len(value) >= 8 and not re.match("(?i)bearer|basic|token", value)
+    )
 
 
 # Neither text on its own is one of the pieces that are looked for.
 beside = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="*"), max_size=5)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=800)
 @given(written(), st.sampled_from(sorted(CODINGS)), beside, beside, st.lists(st.integers(1, 9), min_size=1))
 def test_no_secret_comes_through(value, name, before, after, sizes):
-    assume(not value.lower().startswith(("bearer", "basic", "token")))
     assume(name != "lines with CRLF" or "\r" not in value)
     coded = CODINGS[name](value)
     text = before + coded + after
@@ -240,7 +241,9 @@ def test_what_stands_around_a_secret_stays():
     )
     # The last character before has two bits of the secret's first octet; the padding tells nothing.
     assert scrubber(TOKEN).text(base64.b64encode(f"user:{TOKEN}".encode()).decode()) == "dXNlcjp***"
-    assert scrubber(TOKEN).text(base64.b64encode(f"{TOKEN}".encode()).decode()) == "***=="
+    assert scrubber(TOKEN).text(base64.b64encode(TOKEN.encode()).decode()) == "***=="
+    # The last character may have bits of what follows, too.
+    assert scrubber("abcdefgo").text(base64.urlsafe_b64encode(b"abcdefgo\xff").decode()) == "***_"
 
 
 @pytest.mark.parametrize("given_as", ["Bearer {}", "bearer  {}", " {}\n", "Basic {}", "token {}\r\n"])

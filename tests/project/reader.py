@@ -1,5 +1,6 @@
 """A reader who tries what the pages say: opens every link that a program prints, agrees, and fills in forms."""
 
+import os
 import re
 import ssl
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from http.cookiejar import CookieJar
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urljoin, urlsplit
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, OpenerDirector, build_opener
@@ -40,8 +42,9 @@ class Reader:
             thread.join(timeout=20)
 
     def _follow(self, url: str) -> None:
-        context = ssl._create_unverified_context()  # as one who accepts the self-made certificate
-        browser = build_opener(HTTPCookieProcessor(CookieJar()), HTTPSHandler(context=context))
+        made = Path(os.environ["VALETKEY_HOME"], "tls", "loopback.crt")
+        trusted = ssl.create_default_context(cafile=made if made.is_file() else None)
+        browser = build_opener(HTTPCookieProcessor(CookieJar()), HTTPSHandler(context=trusted))
         status, where, text = _open(browser, url)
         form = _Form()
         form.feed(text)
@@ -85,11 +88,11 @@ class _Shown:
         self._reader = reader
         self._line = ""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str) -> None:
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._reader.read(line)
-        return self._stream.write(text)
+        self._stream.write(text)
 
     def __getattr__(self, name: str):
         return getattr(self._stream, name)
@@ -99,7 +102,7 @@ class _Shown:
 def read_along(reader: Reader) -> Iterator[None]:
     """Let the reader read what this process prints."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Shown(stream, reader) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (_Shown(stream, reader) for stream in before)
     try:
         yield
     finally:

@@ -113,9 +113,7 @@ def contracts():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
 
-@pytest.mark.parametrize(
-    "contract", [each for each in contracts() if each["type"] == "layers"], ids=lambda c: c["id"]
-)
+@pytest.mark.parametrize("contract", [each for each in contracts() if each["type"] == "layers"], ids=lambda c: c["id"])
 def test_a_room_stands_in_parentheses_only_while_it_is_not_built(contract):
     folder = ROOT.joinpath("src", *contract["containers"][0].split("."))
     optional = re.findall(r"\((\w+)\)", " ".join(contract["layers"]))
@@ -126,9 +124,7 @@ def test_a_room_stands_in_parentheses_only_while_it_is_not_built(contract):
 def test_locks_hold_names_versions_and_hashes_only():
     for lock in sorted((ROOT / "requirements").glob("*.txt")):
         for line in lock.read_text().splitlines():
-            assert re.fullmatch(
-                r"\s+--hash=sha256:[0-9a-f]{64}( \\)?|\s*#.*|[\w.-]+==[\w.!+]+( ; .+)? \\", line
-            ), line
+            assert re.fullmatch(r"\s+--hash=sha256:[0-9a-f]{64}( \\)?|\s*#.*|[\w.-]+==[\w.!+]+( ; .+)? \\", line), line
 
 
 def test_the_two_locks_agree():

@@ -53,9 +53,7 @@ def within(place: str, globs: tuple[str, ...]) -> bool:
 def last(node: ast.expr) -> str:
     """The last name of an expression: `a.b.token`, `token`, `row["token"]` are all token."""
     match node:
-        case (
-            ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str(name)))
-        ):
+        case ast.Name(id=name) | ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(value=str(name))):
             return name
         case _:
             return ""

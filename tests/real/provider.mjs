@@ -140,6 +140,7 @@ const commands = {
     const grant = families.get(token);
     return { known: grant !== undefined, alive: !!grant && !revoked.has(grant) && !!(await provider.Grant.find(grant)) };
   },
+  end: async ({ token }) => { await (await provider.AccessToken.find(token)).destroy(); },
   revoke: async ({ token }) => {
     const grant = families.get(token);
     await Promise.all([provider.AccessToken, provider.RefreshToken].map((kind) => kind.revokeByGrantId(grant)));

@@ -134,7 +134,7 @@ class FileKeys:
         finally:
             draft.unlink(missing_ok=True)
             sync_folder(self._path.parent)
-        _log.info("Made a vault key in %s. Keep a copy: no stored account opens without it.", self._path)
+        _log.warning("Made a vault key in %s. Keep a copy: no stored account opens without it.", self._path)
 
 
 def _decode(text: str) -> bytes | None:

@@ -168,9 +168,7 @@ class Listener:
 
     def _refusal(self, error: OSError | OverflowError) -> PortTaken | InvalidSetting:
         if isinstance(error, OverflowError):
-            return InvalidSetting(
-                f"{self._port} is no port: set {self._setting} to a number from 1 to 65535."
-            )
+            return InvalidSetting(f"{self._port} is no port: set {self._setting} to a number from 1 to 65535.")
         if error.errno == errno.EADDRINUSE:
             return PortTaken(
                 f"Port {self._port} on {self._host} is in use by another program. "

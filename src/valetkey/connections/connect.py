@@ -10,7 +10,7 @@ from valetkey.connections.answer import WAIT, Answering, Finder, Links, topic_of
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.states import AuthState, view
-from valetkey.errors import InvalidAuthState, PortTaken
+from valetkey.errors import InvalidAuthState, MissingSetting, PortTaken
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING
 from valetkey.model.caller import Owner
@@ -80,7 +80,10 @@ class Connecting:
 
         async def begin(uid: str) -> Mapping[str, Any]:
             flow = self._answering.flow(handler, uid, owner, profile, scopes, request)
-            return _payload(flow, await handler.begin(flow))
+            try:
+                return _payload(flow, await handler.begin(flow))
+            except MissingSetting as missing:
+                raise MissingSetting(f"{missing} Register there the redirect URI {flow.redirect_uri}") from None
 
         return await self._interactions.open(
             kind=InteractionKind.CONNECT,

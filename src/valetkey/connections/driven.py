@@ -14,7 +14,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthHandlerInterface, Begun, Flow, Handler
-from valetkey.errors import InvalidAnswer, ProviderUnavailable, RefreshFailed, ValetkeyError, VaultError
+from valetkey.errors import (
+    InvalidAnswer,
+    InvalidAuthState,
+    ProviderUnavailable,
+    RefreshFailed,
+    ValetkeyError,
+    VaultError,
+)
 from valetkey.model.connections import Connection, Credential, Grant
 from valetkey.model.interactions import INVITATION
 from valetkey.providers.base import Provider
@@ -75,6 +82,9 @@ class Driven(Handler):
                 )
         finally:
             PREPARING.reset(token)
+        if not isinstance(url, str) or not url:
+            kind = type(url).__name__
+            raise InvalidAuthState(f"The handler {self.name} has to give a link in prepare, and gave {kind}.")
         # Handlers written for seed 000's library may give the whole sentence.
         url = url.removeprefix(INVITATION.strip()).strip()
         return Begun(url=url, private={"future": data.data} if data.created else {})

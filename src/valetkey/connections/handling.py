@@ -154,6 +154,15 @@ class Handling:
         return found.handler
 
     def _named(self, name: str, provider: str | None) -> Handler:
+        found = self._by_name(name, provider)
+        if provider is not None and found.provider.name != provider:
+            raise UnknownProvider(
+                f"The auth handler {found.name} connects {found.provider.name} accounts, not {provider} ones. Name a "
+                f"handler of {provider}, or leave the provider out."
+            )
+        return found
+
+    def _by_name(self, name: str, provider: str | None) -> Handler:
         wanted = _dashed(name)
         if wanted in self._own:
             return self._own[wanted]

@@ -13,7 +13,14 @@ from typing import Any
 
 from valetkey.connections.handler import Handler
 from valetkey.connections.states import expired
-from valetkey.errors import BlockedAddress, InvalidSetting, MissingSetting, ProviderUnavailable, RefreshFailed
+from valetkey.errors import (
+    BlockedAddress,
+    InvalidSetting,
+    MissingSetting,
+    ProviderUnavailable,
+    RefreshFailed,
+    ValetkeyError,
+)
 from valetkey.model.connections import Connection, Grant, Health
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore

@@ -10,14 +10,15 @@ from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.oauth.clients import ClientSettings, variable
 from valetkey.secret import Secret
-from valetkey.settings.sections import Callbacks, General, Session
-from valetkey.settings.sources import Sources, load
+from valetkey.settings.sections import USUAL_PORTS, Callbacks, General, Session
+from valetkey.settings.sources import Layer, Sources, load
 
 KNOWN = {
     **{field.name: field.name for field in fields(Callbacks)},
@@ -27,6 +28,7 @@ KNOWN = {
     "provider_paths": "provider_paths",
     "ca_file": "ca_file",
     "tool_vars": "tool_vars",
+    "public_base_url": "public_base_url",
     "auth.use_prebuilt_auth": "use_prebuilt_auth",
     "session.session_type": "session_type",
 }
@@ -124,7 +126,7 @@ class Config:
     def __init__(self, sources: Sources) -> None:
         _check_names(sources)
         self.sources = sources
-        self.callbacks = _section(Callbacks, sources)
+        self.callbacks = _at(_section(Callbacks, sources), sources)
         self.session = _section(Session, sources)
         self.general = _section(General, sources)
         self.auth = AuthConfig(sources)
@@ -197,13 +199,36 @@ def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
 
 
 def _section(cls: type[_Section], sources: Sources) -> _Section:
-    hints = get_type_hints(cls)
+    hints = get_type_hints(cls, include_extras=True)
     values = {}
     for name, field_name in KNOWN.items():
         value = sources.get(name)
         if field_name in hints and value is not None:
             values[field_name] = _read(hints[field_name], value, f"{name} ({sources.source_of(name)})")
     return cls(**values)
+
+
+def _at(callbacks: Callbacks, sources: Sources) -> Callbacks:
+    """``public_base_url`` says in one what protocol, host name and port say in three."""
+    url = sources.get("public_base_url")
+    if url is None:
+        return callbacks
+    parts = urlsplit(str(url))
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if parts.scheme not in USUAL_PORTS or not parts.hostname or port == 0 or parts.path.strip("/") or parts.query:
+        raise InvalidSetting(
+            f"The setting public_base_url ({sources.source_of('public_base_url')}) has to be like https://example.com: "
+            "no path. A path that a reverse proxy takes off goes into callback_url_rewrite_prefix."
+        )
+    return replace(
+        callbacks,
+        public_server_protocol="https" if parts.scheme == "https" else "http",
+        public_hostname=parts.hostname,
+        public_server_port=port or USUAL_PORTS[parts.scheme],
+    )
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
@@ -231,11 +256,29 @@ def _explain(error: ValidationError) -> str:
     return str(first["msg"])
 
 
+CLIENT_KEYS = tuple(field.name for field in fields(ClientSettings) if field.name != "values")
+
+
+def _check_client(name: str, layer: Layer) -> None:
+    """A provider of the host program's own may have keys of its own; one that is nearly ours is a slip."""
+    _, _, key = name.removeprefix("auth.").partition(".")
+    if not key:
+        raise InvalidSetting(
+            f"{layer.source} has {name}, which is no table. Write [{name}] with client_id and client_secret below it."
+        )
+    near = difflib.get_close_matches(key, CLIENT_KEYS, n=1, cutoff=0.8)
+    if key not in CLIENT_KEYS and near:
+        _log.warning("%s has the setting %s, which is not known. Did you mean %s?", layer.source, name, near[0])
+
+
 def _check_names(sources: Sources) -> None:
     """A name that nobody knows is an error in our own files, and a warning where others keep theirs, too."""
     for layer in sources.layers:
         for name in layer.values:
-            if name in KNOWN or name.startswith((*IGNORED, "auth.")):
+            if name in KNOWN or name.startswith(IGNORED):
+                continue
+            if name.startswith("auth."):
+                _check_client(name, layer)
                 continue
             near = difflib.get_close_matches(name, KNOWN, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from valetkey.secret import Secret
+
+USUAL_PORTS = {"https": 443, "http": 80}
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+"""A TCP port that a browser can be sent to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +27,11 @@ class Callbacks:
         callback_url_rewrite_prefix: the path that redirect URIs begin with; a reverse proxy in front takes it off.
     """
 
-    internal_server_port: int = 8000
+    internal_server_port: Port = 8000
     enable_local_callback_proxy: bool = True
     public_hostname: str = "localhost"
     public_server_protocol: Literal["https", "http"] = "https"
-    public_server_port: int = 8001
+    public_server_port: Port = 8001
     callback_url_rewrite_prefix: str = "proxy"
 
     @property
@@ -35,7 +42,7 @@ class Callbacks:
     @property
     def public_base_url(self) -> str:
         """What a browser is told."""
-        usual = {"https": 443, "http": 80}[self.public_server_protocol]
+        usual = USUAL_PORTS[self.public_server_protocol]
         port = "" if self.public_server_port == usual else f":{self.public_server_port}"
         return f"{self.public_server_protocol}://{self.public_hostname}{port}"
 

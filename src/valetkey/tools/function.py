@@ -138,6 +138,8 @@ class FunctionTool:
             value = await THREADS.run(call)
             if inspect.isawaitable(value):
                 value = await value
+        if inspect.isasyncgen(value):
+            value = [item async for item in value]
         for postprocessing in self.postprocessings:
             value = await _postprocess(postprocessing, value)
         return value
@@ -170,6 +172,8 @@ def needs_of(auth: ToolAuth | None) -> Needs:
     """What a ToolAuth asks for."""
     if auth is None or (auth.auth_provider is None and auth.auth_handler is None):
         return PUBLIC
+    if isinstance(auth.scopes, str):
+        raise InvalidArguments(f"scopes takes a list of scopes, and this is one text. Write [{auth.scopes!r}].")
     provider = "" if auth.auth_provider is None else auth.auth_provider.value
     return Needs(((Need(provider=provider, scopes=frozenset(auth.scopes or ()), handler=auth.auth_handler),),))
 

@@ -8,7 +8,7 @@ import inspect
 import operator
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from types import CodeType, SimpleNamespace, UnionType
 from typing import Annotated, Any, ClassVar, Literal, NotRequired, Required, Union, get_args, get_origin
@@ -270,29 +270,29 @@ def _scopes(function: Any) -> Iterator[dict[str, Any]]:
         frame = frame.f_back
 
 
-def _check_size(name: str, arguments: Mapping[str, object]) -> None:
+def _check_size(tool: str, arguments: Mapping[str, object]) -> None:
     left = _LARGEST
-    level: list[object] = [arguments]
-    for _ in range(_DEEPEST):
-        below: list[object] = []
-        for value in level:
-            if isinstance(value, str):
-                left -= len(value)
-            elif isinstance(value, Mapping):
-                left -= len(value)
-                below += value
-                below += value.values()
-            elif isinstance(value, (list, tuple, set, frozenset)):
-                left -= len(value)
-                below += value
-            else:
-                left -= len(value) if isinstance(value, (bytes, bytearray)) else 1
-            if left < 0:
-                raise InvalidArguments(f"{name}: the arguments are larger than {_LARGEST} characters.")
-        if not below:
-            return
-        level = below
-    raise InvalidArguments(f"{name}: the arguments are nested deeper than {_DEEPEST} levels.")
+    for name, argument in arguments.items():
+        left -= len(str(name))
+        level = [argument]
+        for _ in range(_DEEPEST):
+            below: list[object] = []
+            for value in level:
+                left -= len(value) if isinstance(value, Sized) else 1
+                if left < 0:
+                    raise InvalidArguments(
+                        f"{tool}: with {_short(name)} the arguments are larger than {_LARGEST} characters."
+                    )
+                if isinstance(value, Mapping):
+                    below += value
+                    below += value.values()
+                elif isinstance(value, (list, tuple, set, frozenset)):
+                    below += value
+            if not below:
+                break
+            level = below
+        else:
+            raise InvalidArguments(f"{tool}: {_short(name)} is nested deeper than {_DEEPEST} levels.")
 
 
 def _problem(error: ErrorDetails, known: list[str]) -> str:
@@ -309,5 +309,6 @@ def _problem(error: ErrorDetails, known: list[str]) -> str:
     return f"{place}: {text if error['type'] in _PYDANTIC else _short(text)}, not {type(given).__name__}."
 
 
-def _short(text: str) -> str:
+def _short(given: object) -> str:
+    text = str(given)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

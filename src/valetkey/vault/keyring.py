@@ -135,7 +135,7 @@ class Keyring:
 def _missing(key_id: str) -> KeyUnavailable:
     return KeyUnavailable(
         f"The vault key {key_id} that sealed this is not here. Put it back behind the newest one, in"
-        " vault.keys or VALETKEY_VAULT_KEY; or forget the account with delete_session, and connect it again."
+        " vault.keys or VALETKEY_VAULT_KEY; or forget it with delete_session, and connect the account again."
     )
 
 

@@ -32,6 +32,7 @@ from valetkey.ports.world import Clock, Entropy, Fetcher, Home, KeySource
 from valetkey.providers.base import HandlerEntry, HandlerKind, Provider
 from valetkey.providers.inline import OAuthHandler
 from valetkey.providers.registry import Registry
+from valetkey.secret import Secret
 from valetkey.settings.pocket import Config
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
@@ -254,6 +255,8 @@ def _keys(config: Config, folder: Path, entropy: Entropy, clock: Clock) -> KeySo
 
     if config.general.vault_key is not None:
         return EnvironmentKey(config.general.vault_key)
+    if config.session.session_type == "in_memory":
+        return EnvironmentKey(Secret(entropy.token(32)))
     return FileKeys(folder / "vault.keys", entropy=entropy, clock=clock)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from valetkey.connections.driven import Driven
 from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthHandlerInterface, Handler
+from valetkey.connections.shipped import Shipped
 from valetkey.connections.states import AuthState
 from valetkey.entrypoints.pocket.default import default_system
 from valetkey.errors import InvalidArguments, UnknownProvider
@@ -82,7 +83,7 @@ class PocketAuth:
 
     def find_handler_instance(
         self, name: str | None = None, auth_provider: AuthProvider | None = None
-    ) -> AuthHandlerInterface | Handler:
+    ) -> AuthHandlerInterface:
         """By name, else the provider's default.
 
         Raises:
@@ -226,5 +227,5 @@ class PocketAuth:
         return handler.context(system.sealer.open_credential(connection), connection)
 
 
-def _seed(handler: Handler) -> AuthHandlerInterface | Handler:
-    return handler.handler if isinstance(handler, Driven) else handler
+def _seed(handler: Handler) -> AuthHandlerInterface:
+    return handler.handler if isinstance(handler, Driven) else Shipped(handler)

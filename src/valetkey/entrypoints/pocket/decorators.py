@@ -86,6 +86,8 @@ def function_tool(
         InvalidArguments: an annotation cannot be resolved, or has no JSON schema.
         UnknownProvider: there is no such provider.
     """
+    if isinstance(func, AuthProvider):
+        raise InvalidArguments(f"Name the argument: @function_tool(auth_provider=AuthProvider.{func.name}).")
     auth = None
     if auth_provider is not None or auth_handler is not None:
         provider = None if auth_provider is None else AuthProvider(auth_provider)

@@ -17,14 +17,14 @@ from valetkey.errors import AuthRequired, DuplicateTool, InvalidArguments, Unkno
 from valetkey.identity.verifiers.vouched import HOST, owner_of
 from valetkey.model.calls import Call, Presented, ToolResult
 from valetkey.model.connections import DEFAULT_PROFILE
-from valetkey.model.interactions import INVITATION, Interaction
+from valetkey.model.interactions import INVITATION, Interaction, InteractionKind
 from valetkey.model.needs import Need
-from valetkey.pipeline import Render
 from valetkey.providers.names import nearest
 from valetkey.tools.function import FunctionTool
 from valetkey.tools.tool import Tool
 
 if TYPE_CHECKING:
+    from valetkey.pipeline import Render
     from valetkey.wiring.system import System
 
 ToolLike = Tool | Callable[..., Any]
@@ -155,6 +155,9 @@ class Pocket:
         try:
             result = await self.travel(tool_name, body, thread_id, profile, render=text_of)
         except AuthRequired as required:
+            # Whoever waits next hears a refusal as one, even when it came before.
+            for flow in await self.system.interactions.of_owner(owner_of(thread_id), InteractionKind.CONNECT):
+                self._remember(thread_id, str(flow.about["profile"]), str(flow.about["provider"]), flow)
             return str(required), True
         return str(result.value), False
 
@@ -219,7 +222,8 @@ class Pocket:
             conversation=thread_id,
             deadline=tool.deadline,
         )
-        return await self.system.road.travel(Presented(scheme=HOST, value=thread_id), tool, call, render=render)
+        presented = Presented(scheme=HOST, value=owner_of(thread_id).subject)
+        return await self.system.road.travel(presented, tool, call, render=render)
 
     async def _chosen(self, tool: Tool, thread_id: str, profile: str) -> str:
         allowed = await self._profiles(tool, thread_id)
@@ -290,10 +294,13 @@ class Pocket:
     async def _begin(self, need: Need, thread_id: str, profile: str) -> Interaction | None:
         interaction = await self.auth.begin(need, thread_id, profile)
         if interaction is not None:
-            self._asked[thread_id, profile, self._provider_of(need)] = interaction
-            if len(self._asked) > ASKED:
-                self._asked.pop(next(iter(self._asked)))  # nobody waits for the oldest any more
+            self._remember(thread_id, profile, self._provider_of(need), interaction)
         return interaction
+
+    def _remember(self, thread_id: str, profile: str, provider: str, interaction: Interaction) -> None:
+        self._asked[thread_id, profile, provider] = interaction
+        if len(self._asked) > ASKED:
+            self._asked.pop(next(iter(self._asked)))  # nobody waits for the oldest any more
 
     async def _authenticated(self, need: Need, thread_id: str, profile: str) -> Any:
         system = self.system

@@ -20,7 +20,7 @@ class OwnRoutes(BaseRoute):
     def __init__(self, routers: list[APIRouter]) -> None:
         self._routers = routers
         self._count = 0
-        self._app = FastAPI()
+        self._app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         self._mount = Mount(PATH, app=self._app)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -6,6 +6,7 @@ from valetkey.errors import Unauthenticated
 from valetkey.identity.chain import Vouch
 from valetkey.model.caller import Owner
 from valetkey.model.calls import Presented
+from valetkey.secret import Secret
 
 HOST = "host"
 """The scheme, the issuer and the way of a caller that the host program names."""
@@ -31,6 +32,6 @@ class Vouched:
 
     async def verify(self, presented: Presented) -> Vouch | None:
         """Vouch for the thread that the host program names; anything from elsewhere is not mine."""
-        if presented.scheme != HOST or not isinstance(presented.value, str):
+        if presented.scheme != HOST or isinstance(presented.value, Secret):
             return None
         return Vouch(owner=owner_of(presented.value), how=HOST)

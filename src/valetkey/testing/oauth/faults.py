@@ -144,4 +144,6 @@ async def _gone(receive: Receive) -> None:
 async def _flood() -> AsyncIterator[bytes]:
     yield b'{"access_token":"'
     for _ in range(_CHUNKS):
+        # A turn of the loop, so that a client that has gone is noticed.
+        await asyncio.sleep(0)
         yield _CHUNK
