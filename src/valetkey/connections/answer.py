@@ -8,14 +8,23 @@ from typing import Protocol
 
 from valetkey.connections.handler import AuthenticateRequest, Flow, Handler
 from valetkey.connections.keep import Keeper
-from valetkey.errors import AuthExpired, AuthRefused, ExchangeFailed, InvalidAnswer, InvalidAuthState, ValetkeyError
+from valetkey.connections.unfinished import finish_even_if_cancelled
+from valetkey.errors import (
+    AuthExpired,
+    AuthRefused,
+    ExchangeFailed,
+    InvalidAnswer,
+    InvalidAuthState,
+    UnknownProvider,
+    ValetkeyError,
+)
 from valetkey.interactions.service import UNCLEAR, Interactions
 from valetkey.interactions.states import ENDED, RESOLVED, WAITING, Event
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection
 from valetkey.model.interactions import Interaction, InteractionKind, Phase
 from valetkey.ports.stores import ConnectionStore
-from valetkey.ports.world import Home
+from valetkey.ports.world import Clock, Home
 
 WAIT = 300.0
 """Seconds to wait for a person; the link itself lives twice as long."""
@@ -78,13 +87,17 @@ class Answering:
         finder: Finder,
         keeper: Keeper,
         links: Links,
+        clock: Clock,
         home: Home,
+        in_memory: bool = False,
     ) -> None:
         self._store = store
         self._interactions = interactions
         self._finder = finder
         self._keeper = keeper
         self._links = links
+        self._clock = clock
+        self.in_memory = in_memory
         self._home = home
 
     async def answered(self, provider: str, parameters: Sequence[tuple[str, str]]) -> Outcome:
@@ -98,6 +111,8 @@ class Answering:
         interaction, handler = await self.asked(provider, parameters)
         if interaction.phase is Phase.EXPIRED:
             raise AuthExpired(interaction.reason)
+        if interaction.about.get("in_memory") and not self.in_memory:
+            raise InvalidAnswer("The program that asked has ended, and wanted nothing kept. Start it again.")
         if interaction.phase not in WAITING:
             raise InvalidAnswer(f"This link was used already ({interaction.phase}). Go back to the program.")
         private = self._interactions.payload(interaction)["private"]
@@ -144,7 +159,7 @@ class Answering:
         async def work() -> Connection:
             return await self._finish(taken, handler, request)
 
-        return await (self._home.run(work) if handler.at_home else work())
+        return await (self._home.run(work) if handler.at_home else finish_even_if_cancelled(work))
 
     async def _finish(self, taken: Interaction, handler: Handler, request: AuthenticateRequest | None) -> Connection:
         payload = self._interactions.payload(taken)
@@ -173,14 +188,26 @@ class Answering:
         await self._interactions.move(taken, Event.FINISH)
         return connection
 
+    def topic(self, provider: str, profile: str) -> str:
+        """What a connect interaction is about: one account at one provider. A provider's name holds no colon."""
+        return f"{provider}:{profile}:in memory" if self.in_memory else f"{provider}:{profile}"
+
+    async def pending(self, owner: Owner, provider: str, profile: str) -> Interaction | None:
+        """The open flow. One answered for a handler that nobody has here is given up when its link has ended."""
+        found = await self._interactions.find(InteractionKind.CONNECT, owner, self.topic(provider, profile))
+        if found is None or found.phase is not Phase.ANSWERED or self._clock.now() < found.expires_at:
+            return found
+        if known(self._finder, str(found.about["handler"]), provider) is not None:
+            return found
+        await self._interactions.move(found, Event.EXPIRE, reason="Whoever began this flow did not come back for it.")
+        return None
+
     async def answered_connection(self, owner: Owner, profile: str, handler: Handler) -> Connection | None:
         """The connection of a flow that is answered and not yet acted on; a handler of the host program leaves it so.
 
         None where there is no such flow.
         """
-        pending = await self._interactions.find(
-            InteractionKind.CONNECT, owner, topic_of(handler.provider.name, profile)
-        )
+        pending = await self.pending(owner, handler.provider.name, profile)
         if pending is None or pending.phase not in RESOLVED:
             return None
         return await self.wait(pending, self._finder.find(str(pending.about["handler"]), handler.provider.name))
@@ -239,6 +266,9 @@ class Answering:
         )
 
 
-def topic_of(provider: str, profile: str) -> str:
-    """What a connect interaction is about: one account at one provider. A provider's name holds no colon."""
-    return f"{provider}:{profile}"
+def known(finder: Finder, name: str, provider: str) -> Handler | None:
+    """The handler, where this program has it: a row may be of another program with a handler of its own."""
+    try:
+        return finder.find(name, provider)
+    except UnknownProvider:
+        return None

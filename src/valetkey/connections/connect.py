@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from valetkey.connections.answer import WAIT, Answering, Finder, Links, topic_of
+from valetkey.connections.answer import WAIT, Answering, Finder, Links, known
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.states import AuthState, view
@@ -88,8 +88,8 @@ class Connecting:
         return await self._interactions.open(
             kind=InteractionKind.CONNECT,
             owner=owner,
-            topic=topic_of(handler.provider.name, profile),
-            about=_about(handler, profile, scopes),
+            topic=self._answering.topic(handler.provider.name, profile),
+            about=self._about(handler, profile, scopes),
             begin=begin,
         )
 
@@ -162,16 +162,15 @@ class Connecting:
         state = view(held, None, scopes=need.scopes, scoped=scoped, now=now)
         if state in (AuthState.SKIP_AUTH, AuthState.DO_REFRESH):
             return state, held, None, handler
-        pending = await self._interactions.find(
-            InteractionKind.CONNECT, owner, topic_of(handler.provider.name, profile)
-        )
+        pending = await self._answering.pending(owner, handler.provider.name, profile)
         return view(held, pending, scopes=need.scopes, scoped=scoped, now=now), held, pending, handler
 
     def _scoped(self, held: Connection, handler: Handler) -> bool:
         """Whether scopes limit what is held: a pasted token does what it does."""
         if held.handler == handler.name:
             return handler.scoped
-        return self._finder.find(held.handler, held.provider).scoped
+        other = known(self._finder, held.handler, held.provider)
+        return handler.scoped if other is None else other.scoped
 
     async def _renewed(
         self, pending: Interaction, handler: Handler, need: Need, request: AuthenticateRequest | None
@@ -197,9 +196,19 @@ class Connecting:
         widened = await self._interactions.amend(
             pending,
             payload={**payload, **_payload(flow, begun)},
-            about=_about(handler, profile, scopes),
+            about=self._about(handler, profile, scopes),
         )
         return widened or await self._interactions.get(pending.id) or pending
+
+    def _about(self, handler: Handler, profile: str, scopes: frozenset[str]) -> dict[str, object]:
+        return {
+            "provider": handler.provider.name,
+            "title": handler.provider.title,
+            "handler": handler.name,
+            "profile": profile,
+            "scopes": sorted(scopes),
+            **({"in_memory": True} if self._answering.in_memory else {}),
+        }
 
     def _ask_for(self, handler: Handler, scopes: frozenset[str]) -> frozenset[str]:
         return scopes | handler.recommended_scopes if handler.scoped else scopes
@@ -211,14 +220,4 @@ def _payload(flow: Flow, begun: Begun) -> dict[str, Any]:
         "private": dict(begun.private),
         "scopes": sorted(flow.scopes),
         "redirect_uri": flow.redirect_uri,
-    }
-
-
-def _about(handler: Handler, profile: str, scopes: frozenset[str]) -> dict[str, object]:
-    return {
-        "provider": handler.provider.name,
-        "title": handler.provider.title,
-        "handler": handler.name,
-        "profile": profile,
-        "scopes": sorted(scopes),
     }

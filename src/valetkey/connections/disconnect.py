@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
-from valetkey.connections.answer import Finder, topic_of
-from valetkey.errors import ValetkeyError
+from valetkey.connections.answer import Answering, Finder
+from valetkey.errors import AuthExpired, InvalidAuthState, ValetkeyError
 from valetkey.interactions.service import Interactions
-from valetkey.interactions.states import RESOLVED, WAITING, Event
+from valetkey.interactions.states import ENDED, WAITING, Event
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection
 from valetkey.model.interactions import InteractionKind, Phase
@@ -15,6 +16,9 @@ from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Home
 from valetkey.vault.seal import Sealer
+
+EXCHANGE = 12.0
+"""Seconds that an exchange which is under way may still take: its deadline, and the time to save."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class Disconnector:
         *,
         store: ConnectionStore,
         interactions: Interactions,
+        answering: Answering,
         finder: Finder,
         sealer: Sealer,
         home: Home,
@@ -47,6 +52,7 @@ class Disconnector:
     ) -> None:
         self._store = store
         self._interactions = interactions
+        self._answering = answering
         self._finder = finder
         self._sealer = sealer
         self._home = home
@@ -63,8 +69,14 @@ class Disconnector:
         return await self._revoke(removed)
 
     async def _withdraw(self, owner: Owner, provider: str, profile: str) -> bool:
-        pending = await self._interactions.find(InteractionKind.CONNECT, owner, topic_of(provider, profile))
-        if pending is None or pending.phase is Phase.SETTLING or pending.phase not in WAITING | RESOLVED:
+        topic = self._answering.topic(provider, profile)
+        pending = await self._interactions.find(InteractionKind.CONNECT, owner, topic)
+        if pending is not None and pending.phase is Phase.SETTLING:
+            # The code is being exchanged: what it brings is deleted, too.
+            with suppress(AuthExpired, InvalidAuthState):
+                await self._interactions.waiting.until(pending.id, ENDED | {Phase.ANSWERED}, timeout=EXCHANGE)
+            pending = await self._interactions.find(InteractionKind.CONNECT, owner, topic)
+        if pending is None or pending.phase not in WAITING | {Phase.ANSWERED}:
             return False
         moved = await self._interactions.move(pending, Event.EXPIRE, reason="This flow was withdrawn. Begin again.")
         return moved is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from valetkey.connections.answer import Answering, Finder
+from valetkey.connections.answer import Answering, Finder, known
 from valetkey.connections.connect import Connecting
 from valetkey.connections.handler import Handler
 from valetkey.connections.refresh import Refresher
@@ -122,7 +122,9 @@ class Connector:
 
     def _meets(self, held: Connection, need: Need, asked: Handler) -> Handler | None:
         """The handler of what is held, where that is what the need asks for."""
-        handler = asked if held.handler == asked.name else self._finder.find(held.handler, held.provider)
+        handler = asked if held.handler == asked.name else known(self._finder, held.handler, held.provider)
+        if handler is None:
+            return None
         fits = (need.handler is None or handler is asked) and satisfies(held, need.scopes, scoped=handler.scoped)
         return handler if fits else None
 

@@ -6,19 +6,20 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from valetkey.connections.handler import Handler
 from valetkey.connections.states import expired
+from valetkey.connections.unfinished import finish_even_if_cancelled
 from valetkey.errors import (
     BlockedAddress,
     InvalidSetting,
     MissingSetting,
     ProviderUnavailable,
     RefreshFailed,
+    StoreUnavailable,
     ValetkeyError,
 )
 from valetkey.model.connections import Connection, Grant, Health
@@ -32,6 +33,12 @@ LEASE = 20.0
 
 POLL = 0.05
 """Seconds between two looks at a row that another process refreshes."""
+
+RETRY = 0.25
+"""Seconds between two tries to save a rotation."""
+
+OWN = 15.0
+"""Seconds that a handler may take to refresh: less than its lease."""
 
 MINIMUM = 30.0
 """Seconds between two refreshes of a token that comes back as short-lived as it went."""
@@ -123,7 +130,7 @@ class Refresher:
                 self._land(connection.id, flight, asyncio.CancelledError())
 
         if not handler.at_home:
-            await _finish_even_if_cancelled(fly, crash)
+            await finish_even_if_cancelled(fly, crash)
             return
         try:
             await self._home.run(fly)
@@ -166,7 +173,7 @@ class Refresher:
     async def _renew(self, current: Connection, handler: Handler) -> Connection:
         try:
             credential = self._sealer.open_credential(current)
-            grant = await handler.refresh(credential, current.scopes)
+            grant = await self._within(handler.refresh(credential, current.scopes), handler)
         except RefreshFailed as error:
             newer = await self._store.by_id(current.id)
             if newer is not None and newer.generation != current.generation:
@@ -207,7 +214,7 @@ class Refresher:
             next_try_at=now + MINIMUM,
             updated_at=now,
         )
-        if await self._store.save(renewed, generation=current.generation):
+        if await self._save(renewed, current.generation):
             self._wakeups.wake(current.id)
             return renewed
         newer = await self._store.by_id(current.id)
@@ -217,6 +224,28 @@ class Refresher:
             raise RefreshFailed(FAILED + " The account was disconnected meanwhile.")
         _log.warning("connection %s moved on while it was refreshed; the newer credential is used", current.id)
         return newer
+
+    async def _within(self, refreshing: Awaitable[Grant], handler: Handler) -> Grant:
+        """A refresh that outlives its lease could be sent twice."""
+        limit = asyncio.timeout(OWN)
+        try:
+            async with limit:
+                return await refreshing
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ProviderUnavailable(f"{handler.name} did not refresh within {OWN:g} s. Call again.") from None
+
+    async def _save(self, renewed: Connection, generation: int) -> bool:
+        """Save a rotation. The old token may be dead by now: while the database cannot take it, it is tried again."""
+        deadline = self._clock.monotonic() + LEASE
+        while True:
+            try:
+                return await self._store.save(renewed, generation=generation)
+            except StoreUnavailable:
+                if self._clock.monotonic() > deadline:
+                    raise
+            await self._clock.sleep(RETRY)
 
     async def mark(self, current: Connection, health: Health, reason: str, *, wait: float = 0.0) -> None:
         """Note a failure; the credential and its generation stay, so that nothing is lost.
@@ -251,20 +280,3 @@ async def _follow(flight: concurrent.futures.Future[Connection]) -> Connection:
             return await asyncio.wrap_future(flight)
     except TimeoutError:
         raise ProviderUnavailable("The account is being refreshed, and that does not end. Call again.") from None
-
-
-async def _finish_even_if_cancelled(
-    work: Callable[[], Coroutine[Any, Any, None]], done: Callable[[object], None]
-) -> None:
-    task = asyncio.ensure_future(work())
-    task.add_done_callback(done)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.done():
-            _UNFINISHED.add(task)
-            task.add_done_callback(_UNFINISHED.discard)
-        raise
-
-
-_UNFINISHED: set[asyncio.Future[None]] = set()

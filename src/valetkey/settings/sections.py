@@ -16,6 +16,13 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 """A TCP port that a browser can be sent to."""
 
 
+HostName = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])$")]
+"""A host name or address, without port."""
+
+Prefix = Annotated[str, Field(pattern=r"^/?([A-Za-z0-9_~-][A-Za-z0-9._~-]*/?)*$")]
+"""A path of plain segments; empty: none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Callbacks:
     """Pocket's own auth server, and how providers reach it.
@@ -29,10 +36,10 @@ class Callbacks:
 
     internal_server_port: Port = 8000
     enable_local_callback_proxy: bool = True
-    public_hostname: str = "localhost"
+    public_hostname: HostName = "localhost"
     public_server_protocol: Literal["https", "http"] = "https"
     public_server_port: Port = 8001
-    callback_url_rewrite_prefix: str = "proxy"
+    callback_url_rewrite_prefix: Prefix = "proxy"
 
     @property
     def internal_base_url(self) -> str:

@@ -171,7 +171,7 @@ def derive(
 
     store = MemoryConnections()
     parts = _keeping(store, base.sealer, base.clock, base.entropy, base.home, base.wakeups)
-    return _connect(replace(base, connections=store, keeper=parts[0], refresher=parts[1]), handling)
+    return _connect(replace(base, connections=store, keeper=parts[0], refresher=parts[1]), handling, in_memory=True)
 
 
 def _keeping(
@@ -181,7 +181,7 @@ def _keeping(
     return keeper, Refresher(store=store, sealer=sealer, clock=clock, entropy=entropy, home=home, wakeups=wakeups)
 
 
-def _connect(system: System, handling: Handling) -> System:
+def _connect(system: System, handling: Handling, *, in_memory: bool = False) -> System:
     """The rooms that look for handlers, over this table of them."""
     answering = Answering(
         store=system.connections,
@@ -189,7 +189,9 @@ def _connect(system: System, handling: Handling) -> System:
         finder=handling,
         keeper=system.keeper,
         links=system.links,
+        clock=system.clock,
         home=system.home,
+        in_memory=in_memory,
     )
     connecting = Connecting(
         store=system.connections,
@@ -211,6 +213,7 @@ def _connect(system: System, handling: Handling) -> System:
     disconnector = Disconnector(
         store=system.connections,
         interactions=system.interactions,
+        answering=answering,
         finder=handling,
         sealer=system.sealer,
         home=system.home,

@@ -12,6 +12,7 @@ from valetkey.connections.states import AuthState
 from valetkey.entrypoints.pocket.default import default_system
 from valetkey.errors import InvalidArguments, UnknownProvider
 from valetkey.identity.verifiers.vouched import owner_of
+from valetkey.model.caller import Owner
 from valetkey.model.connections import DEFAULT_PROFILE, Connection
 from valetkey.model.interactions import INVITATION, Interaction, InteractionKind
 from valetkey.model.needs import Need
@@ -191,7 +192,7 @@ class PocketAuth:
         states = []
         for (provider, profile), row in held.items():
             need = Need(provider=provider, scopes=row.scopes, handler=row.handler)
-            state = await system.connecting.check(owner, need, profile)
+            state = await self._state(owner, need, profile)
             states.append({"provider": provider, "profile": profile, "scope": sorted(row.scopes), "state": state.value})
         for flow in await system.interactions.of_owner(owner, InteractionKind.CONNECT):
             provider, profile = str(flow.about["provider"]), str(flow.about["profile"])
@@ -199,9 +200,16 @@ class PocketAuth:
                 continue
             scopes = frozenset(system.interactions.payload(flow)["scopes"])
             need = Need(provider=provider, scopes=scopes, handler=str(flow.about["handler"]))
-            state = await system.connecting.check(owner, need, profile)
+            state = await self._state(owner, need, profile)
             states.append({"provider": provider, "profile": profile, "scope": sorted(scopes), "state": state.value})
         return states
+
+    async def _state(self, owner: Owner, need: Need, profile: str) -> AuthState:
+        try:
+            return await self.system.connecting.check(owner, need, profile)
+        except UnknownProvider:
+            # Another program's account, by a handler of its own: there is none for this one.
+            return AuthState.NO_SESSION
 
     def delete_session(
         self, auth_provider: AuthProvider, thread_id: str = "default", profile: str = DEFAULT_PROFILE

@@ -77,6 +77,9 @@ class ConnectPages:
 
     async def callback(self, request: Request) -> Response:
         """A provider sends the browser back (RFC 6749 §4.1.2)."""
+        if request.method != "GET":
+            # HEAD asks what GET would answer, and must not spend the code.
+            return page.from_status(405)
         provider = request.path_params["provider"]
         parameters = request.query_params.multi_items()
         interaction, handler = await self._base.asked(provider, parameters)

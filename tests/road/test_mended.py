@@ -1,0 +1,217 @@
+"""What readers of the road found missing, and is mended."""
+
+import asyncio
+
+import pytest
+
+from tests.road.support import Ports, client_section, get, send, write_settings
+from tests.road.test_pocket_auth import A, timed
+from valetkey import (
+    AuthHandlerInterface,
+    AuthProvider,
+    FutureStore,
+    InMemorySessionStorage,
+    InvalidArguments,
+    InvalidAuthState,
+    InvalidSetting,
+    MissingSetting,
+    Pocket,
+    PocketAuth,
+    StoreUnavailable,
+    Unauthenticated,
+    UnknownProvider,
+    config,
+    function_tool,
+)
+from valetkey.testing.clock import ManualClock
+from valetkey.testing.oauth_server import OAuthServer
+
+
+@function_tool(auth_provider=AuthProvider.GOOGLE, scopes=[A])
+async def read(**kwargs) -> int:
+    """Read the calendar."""
+    return len(kwargs["GOOGLE_TOKEN"])
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def server(clock, ports):
+    with OAuthServer(clock=clock, access_lifetime=3600) as server:
+        write_settings(ports, client_section("google", server))
+        timed(clock)
+        yield server
+
+
+async def connected(server: OAuthServer) -> Pocket:
+    pocket = Pocket(tools=[read])
+    (prompt,) = await pocket.initialize_tool_auth()
+    await asyncio.to_thread(get, server.approve(prompt.url))
+    await pocket.wait_tool_auth()
+    return pocket
+
+
+class Mine(AuthHandlerInterface):
+    name = "google-mine"
+    scoped = True
+
+    @staticmethod
+    def provider():
+        return AuthProvider.GOOGLE
+
+    def make_request(self, auth_scopes=None, **kwargs):
+        from valetkey import AuthenticateRequest
+
+        return AuthenticateRequest(auth_scopes=auth_scopes)
+
+    def prepare(self, auth_req, thread_id, profile, future_uid, *args, **kwargs):
+        FutureStore.create_future(future_uid)
+        return f"https://mine.example/?state={future_uid}"
+
+    async def authenticate(self, auth_req, future_uid, *args, **kwargs):
+        raise NotImplementedError
+
+
+async def test_a_rotation_that_the_database_cannot_take_at_once_is_not_lost(server, clock, monkeypatch):
+    pocket = await connected(server)
+    clock.advance(3601)
+    store = pocket.system.connections
+    save, refused = store.save, list[int]()
+
+    async def locked(connection, *, generation):
+        if connection.generation > generation and len(refused) < 3:
+            refused.append(generation)
+            raise StoreUnavailable("The database is locked.")
+        return await save(connection, generation=generation)
+
+    monkeypatch.setattr(store, "save", locked)
+    call = asyncio.create_task(pocket.ainvoke("read", {}))
+    for _ in range(3):
+        await clock.sleepers(1)
+        clock.advance(0.25)
+    assert (await call).isdigit()
+    assert len(refused) == 3
+    assert server.refreshes == 1
+    assert server.family_alive(server.issued[-1])
+
+
+async def test_a_flow_answered_for_a_handler_that_is_gone_does_not_block_for_ever(server, clock):
+    other = Pocket(auth=PocketAuth(handlers=[Mine]))
+    request = other.auth.make_request([A], "google-mine")
+    told = await other.auth.prepare(request, "google-mine")
+    assert told is not None
+    await asyncio.to_thread(FutureStore.resolve_future, told.rpartition("=")[2], "code")
+    plain = Pocket(tools=[read])
+    clock.advance(601)
+    assert (await plain.ainvoke("read", {})).startswith("User needs to authenticate")
+    assert await plain.initialize_tool_auth()
+    assert await plain.auth.list_session_state("default")
+
+
+async def test_disconnecting_while_a_code_is_exchanged_disconnects_what_it_brings(server):
+    pocket = Pocket(tools=[read])
+    (prompt,) = await pocket.initialize_tool_auth()
+    server.pause()
+    page = asyncio.create_task(asyncio.to_thread(get, server.approve(prompt.url)))
+    await asyncio.to_thread(server.wait_held, 1)
+    gone = asyncio.create_task(asyncio.to_thread(pocket.auth.delete_session, AuthProvider.GOOGLE))
+    server.resume()
+    await page
+    assert await gone is True
+    assert (await pocket.ainvoke_with_state("read", {}))[1]
+
+
+async def test_a_link_of_accounts_in_memory_is_refused_after_a_restart_and_nothing_is_kept(server, clock):
+    memory = Pocket(tools=[read], auth=PocketAuth(session_storage=InMemorySessionStorage()))
+    (prompt,) = await memory.initialize_tool_auth()
+    callback = server.approve(prompt.url)
+    memory.teardown()
+    timed(clock)
+    pocket = Pocket(tools=[read])
+    await pocket.initialize_tool_auth()
+    assert (await asyncio.to_thread(get, callback)).status == 400
+    assert server.exchanges == 0
+    assert pocket.auth.get_auth_context(AuthProvider.GOOGLE) is None
+
+
+async def test_head_on_the_callback_does_not_spend_the_code(server):
+    pocket = Pocket(tools=[read])
+    (prompt,) = await pocket.initialize_tool_auth()
+    callback = server.approve(prompt.url)
+    assert (await asyncio.to_thread(send, "HEAD", callback)).status == 405
+    assert (await asyncio.to_thread(get, callback)).status == 200
+
+
+async def test_a_missing_client_id_names_the_redirect_uri_to_register(ports: Ports):
+    write_settings(ports)
+    with pytest.raises(MissingSetting, match=f"https://localhost:{ports.public}/proxy/auth/google/oauth2/callback"):
+        await Pocket(tools=[read]).initialize_tool_auth()
+
+
+async def test_a_handler_has_to_give_a_link(server):
+    class Empty(Mine):
+        def prepare(self, auth_req, thread_id, profile, future_uid, *args, **kwargs):
+            return None
+
+    auth = PocketAuth(handlers=[Empty])
+    with pytest.raises(InvalidAuthState, match="google-mine has to give a link in prepare, and gave NoneType"):
+        await auth.prepare(auth.make_request([A], "google-mine"), "google-mine")
+
+
+async def test_a_handler_of_another_provider_is_refused(server):
+    tool = function_tool(auth_provider=AuthProvider.GOOGLE, auth_handler="github-token")(_plain)
+    with pytest.raises(UnknownProvider, match="github-token connects github accounts, not google ones"):
+        await Pocket(tools=[tool]).ainvoke("_plain", {})
+
+
+def _plain() -> None:
+    """Do nothing."""
+
+
+async def test_a_thread_that_is_no_text_is_named_as_such(server):
+    with pytest.raises(Unauthenticated, match="thread_id has to be a text"):
+        await Pocket(tools=[read]).ainvoke("read", {}, thread_id=5)  # type: ignore[arg-type]
+
+
+def test_slips_in_a_decorator_are_named():
+    with pytest.raises(InvalidArguments, match=r"Write \['channels:read'\]"):
+        function_tool(auth_provider=AuthProvider.SLACK, scopes="channels:read")(_plain)
+    with pytest.raises(InvalidArguments, match=r"auth_provider=AuthProvider\.SLACK"):
+        function_tool(AuthProvider.SLACK)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "internal_server_port = 0",
+        'public_hostname = "a b"',
+        'public_hostname = "x@y"',
+        'callback_url_rewrite_prefix = "../x"',
+        'public_base_url = "https://example.com/path"',
+        'public_base_url = "ftp://example.com"',
+        "[auth]\nslack = 5",
+    ],
+)
+def test_settings_that_no_browser_could_come_back_to_are_refused(line, tmp_path):
+    from pathlib import Path
+
+    Path("valetkey.toml").write_text(line + "\n", "utf-8")
+    with pytest.raises(InvalidSetting, match=line.partition(" ")[0].replace("[auth]\nslack", "auth.slack")):
+        _ = config().public_base_url
+
+
+def test_a_public_base_url_says_in_one_what_three_settings_say(monkeypatch):
+    monkeypatch.setenv("VALETKEY_PUBLIC_BASE_URL", "https://tools.example.com")
+    assert config().public_base_url == "https://tools.example.com"
+    assert config().callbacks.prefixed_base_url == "https://tools.example.com/proxy"
+
+
+def test_a_key_that_is_nearly_right_is_warned_about(caplog):
+    from pathlib import Path
+
+    Path("valetkey.toml").write_text('[auth.slack]\nclient_secrt = "x"\n', "utf-8")
+    _ = config().public_base_url
+    assert "Did you mean client_secret?" in caplog.text
