@@ -57,7 +57,7 @@ class Lender:
 
     def _remember(self, conversation: str, connections: tuple[Connection, ...]) -> frozenset[str]:
         """Note what is lent now; what was lent before, besides."""
-        lent = frozenset(connection.id for connection in connections)
+        lent = frozenset(connection.id for connection in connections if connection.kept)
         with self._lock:
             before = self._conversations.get(conversation, frozenset())
             if lent - before:

@@ -215,3 +215,13 @@ def test_a_key_that_is_nearly_right_is_warned_about(caplog):
     Path("valetkey.toml").write_text('[auth.slack]\nclient_secrt = "x"\n', "utf-8")
     _ = config().public_base_url
     assert "Did you mean client_secret?" in caplog.text
+
+
+async def test_values_of_the_environment_are_kept_nowhere(ports: Ports, home, monkeypatch):
+    write_settings(ports, '[auth.google]\nenvironment = { GOOGLE_TOKEN = "MY_GOOGLE" }\n')
+    monkeypatch.setenv("MY_GOOGLE", "a-token-of-the-environment")
+    pocket = Pocket(tools=[read])
+    for _ in range(3):
+        assert await pocket.ainvoke("read", {}) == str(len("a-token-of-the-environment"))
+    assert not home.exists()
+    assert pocket.system.road.lender._conversations == {}

@@ -146,7 +146,7 @@ class Connecting:
         """
         flow = Flow(state="", owner=owner, profile=profile, scopes=need.scopes, redirect_uri="", pages="")
         grant = await handler.finish(flow, {}, {})
-        return self._keeper.make(grant, handler, owner, profile=profile, asked=need.scopes)
+        return self._keeper.make(grant, handler, owner, profile=profile, asked=need.scopes, kept=False)
 
     async def _look(
         self, owner: Owner, need: Need, profile: str

@@ -29,8 +29,17 @@ class Keeper:
         self._entropy = entropy
         self._wakeups = wakeups
 
-    def make(self, grant: Grant, handler: Handler, owner: Owner, *, profile: str, asked: frozenset[str]) -> Connection:
-        """A connection with that grant, saved nowhere yet."""
+    def make(
+        self,
+        grant: Grant,
+        handler: Handler,
+        owner: Owner,
+        *,
+        profile: str,
+        asked: frozenset[str],
+        kept: bool,
+    ) -> Connection:
+        """A connection with that grant, saved nowhere yet; one that is not ``kept`` never will be."""
         return self._fill(
             Connection(
                 id=self._entropy.bytes(16).hex(),
@@ -42,6 +51,7 @@ class Keeper:
                 sealed=Sealed(b""),
                 generation=1,
                 created_at=self._clock.now(),
+                kept=kept,
             ),
             grant,
             handler,
@@ -59,7 +69,7 @@ class Keeper:
         for _ in range(ATTEMPTS):
             held = await self._store.get(owner, handler.provider.name, profile)
             if held is None:
-                fresh = self.make(grant, handler, owner, profile=profile, asked=asked)
+                fresh = self.make(grant, handler, owner, profile=profile, asked=asked, kept=True)
                 saved = await self._store.insert(fresh)
             else:
                 following = replace(unleased(held), generation=held.generation + 1, handler=handler.name)
@@ -80,6 +90,7 @@ class Keeper:
                 owner=connection.owner,
                 provider=connection.provider,
                 generation=connection.generation,
+                kept=connection.kept,
             ),
             scopes=asked if grant.scopes is None else grant.scopes,
             issued_at=now,

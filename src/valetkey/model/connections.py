@@ -75,6 +75,7 @@ class Connection:
         issued_at, expires_at: the access token's life, in seconds since the epoch; None: unknown.
         lease_owner, lease_until, attempt_id, attempt_started: the refresh in flight, if any.
         fail_count, next_try_at: back-off after failed refreshes.
+        kept: whether it is in a store; what is obtained anew for each call is not.
     """
 
     id: str
@@ -99,3 +100,4 @@ class Connection:
     next_try_at: float = 0.0
     created_at: float = 0.0
     updated_at: float = 0.0
+    kept: bool = True

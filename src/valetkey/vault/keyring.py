@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from valetkey.ports.world import Key, KeySource
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+PROCESS = "process"
+"""The id of the key that is nowhere but in this process."""
 
 _SIZE = 32
 _CIPHERS = 4096  # workspaces times keys, kept ready
@@ -44,6 +48,7 @@ class Keyring:
     def __init__(self, source: KeySource) -> None:
         self._source = source
         self._ring: _Ring | None = None
+        self._process: _Ring | None = None
         self._loading = threading.Lock()
 
     @property
@@ -117,7 +122,17 @@ class Keyring:
             return known  # nothing new: what was derived stays
         return _Ring(newest=keys[0].id, roots={key.id: key for key in keys})
 
+    def process(self, draw: Callable[[int], bytes]) -> str:
+        """The id of a key that lives and ends with this process, for what is never stored; the source is not asked."""
+        with self._loading:
+            if self._process is None:
+                key = Key(id=PROCESS, material=draw(_SIZE))
+                self._process = _Ring(newest=PROCESS, roots={PROCESS: key})
+        return PROCESS
+
     def _ring_with(self, key_id: str) -> _Ring:
+        if key_id == PROCESS and self._process is not None:
+            return self._process
         ring = self._ring or self._load()
         if key_id in ring.roots:
             return ring

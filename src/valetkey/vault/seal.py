@@ -38,14 +38,14 @@ class Sealer:
         self._keyring = keyring
         self._entropy = entropy
 
-    def seal(self, secret: Secret, *, bound: Bound) -> Sealed:
-        """Seal one value for one place.
+    def seal(self, secret: Secret, *, bound: Bound, kept: bool = True) -> Sealed:
+        """Seal one value for one place; one that is not ``kept`` in a store can be opened by this process only.
 
         Raises:
             KeyUnavailable: there is no key that can be used.
             VaultError: the newest key has an id that the format does not hold.
         """
-        key_id = self._keyring.newest
+        key_id = self._keyring.newest if kept else self._keyring.process(self._entropy.bytes)
         name = key_id.encode("ascii", "replace")
         if not _KEY_ID.fullmatch(name):
             raise VaultError("A vault key's id is 1 to 64 letters, digits, '-' or '_'. Rename the newest key.")
@@ -66,7 +66,14 @@ class Sealer:
         return Secret(self._plain(sealed, bound).decode("utf-8", "surrogatepass"))
 
     def seal_credential(
-        self, credential: Credential, *, connection_id: str, owner: Owner, provider: str, generation: int
+        self,
+        credential: Credential,
+        *,
+        connection_id: str,
+        owner: Owner,
+        provider: str,
+        generation: int,
+        kept: bool = True,
     ) -> Sealed:
         """Seal a credential for one generation of one connection's row.
 
@@ -83,7 +90,7 @@ class Sealer:
             held["context_class"] = credential.context_class
         if credential.context is not None:
             held["context"] = credential.context.reveal()
-        return self.seal(_json(held), bound=_connection(connection_id, owner, provider, generation))
+        return self.seal(_json(held), bound=_connection(connection_id, owner, provider, generation), kept=kept)
 
     def open_credential(self, connection: Connection) -> Credential:
         """The credential that a connection holds, in the clear.
