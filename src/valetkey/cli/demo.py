@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import tempfile
@@ -36,6 +37,8 @@ def show(
         port: where the agent's own pages are; a free one where somebody has it already.
         out: where to print; standard output.
     """
+    # The demo tells in its own words what the log would, such as that a key was made for a folder that will go.
+    logging.getLogger("valetkey").addHandler(logging.NullHandler())
     screen = Screen(out or sys.stdout, auto=auto)
     try:
         screen.title("Valetkey demo" + (" (unattended)" if auto else ""))
