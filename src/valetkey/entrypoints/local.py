@@ -86,7 +86,7 @@ class LocalServer:
             began=system.links.answering,
             interactions=system.interactions,
             forms=Forms(base_url=base_url, entropy=system.entropy),
-            program=Path(sys.argv[0]).name,
+            program=_program(),
         )
         # A handler of the host program may serve a path that ours would, too: it goes first.
         self._pages = pages
@@ -98,6 +98,12 @@ class LocalServer:
         # RFC 9700 §4.12: a slash too many would be answered by 307, which sends what was posted on.
         app.router.redirect_slashes = False
         return Guard(app, base_url=base_url, entropy=system.entropy)
+
+
+def _program() -> str:
+    """What a person knows the program by; empty where it was started by ``python -c``, ``-m`` or from a prompt."""
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return "" if name in ("-c", "-m", "-", "__main__.py") else name
 
 
 def attach(system: System, routers: Sequence[Any] = ()) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import re
+import sys
 from urllib.parse import urljoin, urlsplit
 
-from tests.road.callbacks.program import STRICT, changed, fields_of
+import pytest
+
+from tests.road.callbacks.program import STRICT, changed, fields_of, words
 from tests.road.forms import open_form
 from tests.road.support import get, send, write_settings
 from valetkey import AuthProvider, Pocket, function_tool
@@ -142,6 +145,15 @@ class TestWayBack:
         assert not re.search(r"""(?:src|href|action)=["']?(?:https?:)?//""", page.body)
         for value in fields_of(callback).values():
             assert value not in page.body or value == program.server.issuer
+
+    @pytest.mark.parametrize(
+        ("started", "called"),
+        [("/opt/agents/mail.py", "mail.py"), ("-c", "Your program"), ("x/__main__.py", "Your program")],
+    )
+    async def test_the_page_calls_the_program_as_its_user_does(self, program, monkeypatch, started, called):
+        monkeypatch.setattr(sys, "argv", [started])
+        page = await asyncio.to_thread(get, await program.callback())
+        assert f"{called} can now use this account" in words(page)
 
     async def test_o21_after_a_post_a_browser_is_sent_on_by_303(self, ports):
         write_settings(ports)
