@@ -20,6 +20,7 @@ from valetkey import (
     StoreUnavailable,
     Unauthenticated,
     UnknownProvider,
+    UnknownTool,
     config,
     function_tool,
 )
@@ -225,3 +226,29 @@ async def test_values_of_the_environment_are_kept_nowhere(ports: Ports, home, mo
         assert await pocket.ainvoke("read", {}) == str(len("a-token-of-the-environment"))
     assert not home.exists()
     assert pocket.system.road.lender._conversations == {}
+
+
+@pytest.mark.parametrize("key", ["self", "client", "given", "named"])
+def test_a_setting_may_be_called_like_anything(key):
+    from pathlib import Path
+
+    Path("valetkey.toml").write_text(f'[auth.mine]\nclient_id = "me"\n{key} = "x"\n', "utf-8")
+    known = config().client("mine")
+    assert known is not None
+    assert (known.client_id, known.values[key]) == ("me", "x")
+
+
+async def test_wrong_types_are_named(server):
+    auth = PocketAuth()
+    with pytest.raises(InvalidArguments, match="an AuthenticateRequest, not NoneType"):
+        await auth.check(None, auth_provider=AuthProvider.GOOGLE)  # type: ignore[arg-type]
+    with pytest.raises(UnknownTool):
+        await Pocket(tools=[read]).ainvoke(["read"], {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="A state is a text"):
+        FutureStore.get_future(None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidSetting, match="takes OAuth2AuthConfig"):
+        config().auth.google = 5
+    with pytest.raises(InvalidArguments, match="deadline takes seconds"):
+        function_tool(deadline=0)(_plain)
+    with pytest.raises(InvalidArguments, match="tool_vars takes names"):
+        function_tool(tool_vars=["A"])(_plain)  # type: ignore[call-overload]

@@ -29,7 +29,9 @@ UNCLEAR = "It ended unclear, and is not tried twice. Start again to get a new li
 
 def identify(state: str) -> str:
     """The id of the interaction whose link carries ``state``. The state is 256 random bits: a plain hash hides it."""
-    return hashlib.sha256(state.encode()).hexdigest()
+    if not isinstance(state, str):
+        raise InvalidAnswer(f"A state is a text, not {type(state).__name__}. Use the one that the link carries.")
+    return hashlib.sha256(state.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Interactions:

@@ -45,38 +45,43 @@ _Section = TypeVar("_Section", Callbacks, Session, General)
 class ProviderConfig:
     """``config.auth.<provider>``: a client's settings, by attribute. Its repr shows names only."""
 
-    def __init__(self, client_id: str | None = None, client_secret: str | None = None, **values: Any) -> None:
-        given = {"client_id": client_id, "client_secret": client_secret, **values}
-        self.__dict__.update({name: value for name, value in given.items() if value is not None})
-        self.__dict__.update({"_client": None, "_provider": "<provider>"})
+    def __init__(self, client_id: str | None = None, client_secret: str | None = None, /, **values: Any) -> None:
+        given = {"client_id": client_id, "client_secret": client_secret}
+        given.update(values)
+        object.__setattr__(self, "_values", {name: value for name, value in given.items() if value is not None})
+        object.__setattr__(self, "_made", None)
+        object.__setattr__(self, "_provider", "<provider>")
 
     def named(self, provider: str) -> ProviderConfig:
         """The same, which tells its provider's name in errors."""
-        self.__dict__["_provider"] = provider
-        recommended = self.__dict__.get("use_recommended_scope")
+        object.__setattr__(self, "_provider", provider)
+        recommended = self._values.get("use_recommended_scope")
         if isinstance(recommended, str):
             # From the environment; a handler of the host program asks `if config.auth.mine.use_recommended_scope`.
             where = f"auth.{provider}.use_recommended_scope"
-            self.__dict__["use_recommended_scope"] = _read(bool, recommended, where)
+            self._values["use_recommended_scope"] = _read(bool, recommended, where)
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__.update({name: value, "_client": None})
+        self._values[name] = value
+        object.__setattr__(self, "_made", None)
 
     def given(self) -> dict[str, Any]:
         """The values that are there, by name."""
-        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
+        return dict(self._values)
 
     def client(self, provider: str) -> ClientSettings | None:
         """The same as the road reads it: made once, and anew after a change; None when nothing is there."""
-        made: ClientSettings | None = self.__dict__["_client"]
-        if made is None and self.given():
-            made = self.__dict__["_client"] = _client(provider, self.given())
+        if self._made is None and self._values:
+            object.__setattr__(self, "_made", _client(provider, self.given()))
+        made: ClientSettings | None = self._made
         return made
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        if name in self._values:
+            return self._values[name]
         if name == "use_recommended_scope":
             return True
         raise MissingSetting(
@@ -113,6 +118,9 @@ class AuthConfig:
     def __setattr__(self, provider: str, value: object) -> None:
         if isinstance(value, ProviderConfig):
             value = value.given()
+        if not isinstance(value, Mapping) and not hasattr(value, "__dict__"):
+            kind = type(value).__name__
+            raise InvalidSetting(f"config().auth.{provider} takes OAuth2AuthConfig(client_id=…, …); this is {kind}.")
         values = dict(value) if isinstance(value, Mapping) else dict(vars(value))
         self._given[provider] = ProviderConfig(**values).named(provider)
 
@@ -247,7 +255,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
 def _from_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidSetting(f'The setting {where} has to be JSON, such as {{"A": "B"}}.') from None
 
 

@@ -206,6 +206,10 @@ def function_to_tool(
     Raises:
         InvalidArguments: an annotation cannot be resolved, or has no JSON schema.
     """
+    if tool_vars is not None and not isinstance(tool_vars, Mapping):
+        raise InvalidArguments(f"tool_vars takes names with their values, not {type(tool_vars).__name__}.")
+    if not isinstance(deadline, int | float) or not deadline > 0:
+        raise InvalidArguments("deadline takes seconds: a number above 0.")
     signature = describe(func, variables=variables | frozenset(tool_vars or ()))
     name = name or str(getattr(func, "__name__", type(func).__name__))
     if auth is not None and not signature.takes_kwargs and not signature.variables - frozenset(tool_vars or ()):

@@ -226,6 +226,9 @@ class PocketAuth:
         return self.system.handling.find(name, None if auth_provider is None else AuthProvider(auth_provider).value)
 
     def _need(self, auth_req: AuthenticateRequest, name: str | None, auth_provider: AuthProvider | None) -> Need:
+        if not isinstance(auth_req, AuthenticateRequest):
+            kind = type(auth_req).__name__
+            raise InvalidArguments(f"auth_req is what make_request gives: an AuthenticateRequest, not {kind}.")
         handler = self._handler(name, auth_provider)
         return Need(provider=handler.provider.name, scopes=frozenset(auth_req.auth_scopes or ()), handler=name)
 

@@ -319,7 +319,7 @@ class Pocket:
         return need.provider or self.system.handling.find(need.handler, None).provider.name
 
     def _tool(self, tool_name: str) -> Tool:
-        tool = self.tools.get(tool_name)
+        tool = self.tools.get(tool_name) if isinstance(tool_name, str) else None
         if tool is None:
             raise UnknownTool(
                 f"This Pocket has no tool {tool_name!r}.{nearest(tool_name, self.tools)} "
