@@ -30,7 +30,6 @@ ValetkeyError
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -117,8 +116,8 @@ class AuthRefused(ValetkeyError):
     code = "auth_refused"
 
 
-class AuthExpired(ValetkeyError, asyncio.TimeoutError):
-    """Nobody answered in time."""
+class AuthExpired(ValetkeyError, TimeoutError):
+    """Nobody answered in time. ``TimeoutError`` is also ``asyncio.TimeoutError`` (Python 3.11)."""
 
     code = "auth_expired"
 
