@@ -1,5 +1,6 @@
 """A program's journey in one process: settings in the current folder, an OAuth server, a browser of few lines."""
 
+import asyncio
 import http.client
 import socket
 import ssl
@@ -8,7 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from valetkey import AuthProvider, Pocket, function_tool
+from valetkey.settings.pocket import Config
+from valetkey.testing.clock import ManualClock
 from valetkey.testing.oauth_server import OAuthServer
+from valetkey.wiring import build
 
 
 def free_port() -> int:
@@ -85,3 +90,26 @@ def send(method: str, url: str, body: str = "", *, follow: bool = True, headers:
     if follow and answer.status in (302, 303):
         return get(urljoin(url, found["location"]))
     return Page(status=answer.status, url=url, body=text, headers=found)
+
+
+CALENDAR = "https://www.googleapis.com/auth/calendar"
+
+
+@function_tool(auth_provider=AuthProvider.GOOGLE, scopes=[CALENDAR])
+async def read(**kwargs) -> int:
+    """Read the calendar."""
+    return len(kwargs["GOOGLE_TOKEN"])
+
+
+async def connected(server: OAuthServer) -> Pocket:
+    """A Pocket with that tool, whose account is there."""
+    pocket = Pocket(tools=[read])
+    (prompt,) = await pocket.initialize_tool_auth()
+    await asyncio.to_thread(get, server.approve(prompt.url))
+    await pocket.wait_tool_auth()
+    return pocket
+
+
+def timed(clock: ManualClock) -> None:
+    """Make the default system one whose time is wound by hand."""
+    build.use(build.build(Config.load(Path.cwd(), {}), clock=clock))

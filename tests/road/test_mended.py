@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.road.support import Ports, client_section, get, send, write_settings
-from tests.road.test_pocket_auth import A, timed
+from tests.road.support import CALENDAR as A
+from tests.road.support import Ports, connected, get, read, send, timed, write_settings
 from valetkey import (
     AuthHandlerInterface,
     AuthProvider,
@@ -24,35 +24,6 @@ from valetkey import (
     config,
     function_tool,
 )
-from valetkey.testing.clock import ManualClock
-from valetkey.testing.oauth_server import OAuthServer
-
-
-@function_tool(auth_provider=AuthProvider.GOOGLE, scopes=[A])
-async def read(**kwargs) -> int:
-    """Read the calendar."""
-    return len(kwargs["GOOGLE_TOKEN"])
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def server(clock, ports):
-    with OAuthServer(clock=clock, access_lifetime=3600) as server:
-        write_settings(ports, client_section("google", server))
-        timed(clock)
-        yield server
-
-
-async def connected(server: OAuthServer) -> Pocket:
-    pocket = Pocket(tools=[read])
-    (prompt,) = await pocket.initialize_tool_auth()
-    await asyncio.to_thread(get, server.approve(prompt.url))
-    await pocket.wait_tool_auth()
-    return pocket
 
 
 class Mine(AuthHandlerInterface):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.road.support import client_section, get, write_settings
+from tests.road.support import CALENDAR, client_section, get, timed, write_settings
 from valetkey import (
     AuthExpired,
     AuthProvider,
@@ -18,33 +18,11 @@ from valetkey import (
     RefreshFailed,
     UnknownProvider,
 )
-from valetkey.settings.pocket import Config
 from valetkey.testing.clock import ManualClock
 from valetkey.testing.oauth_server import OAuthServer
-from valetkey.wiring import build
 
 PREFIX = "User needs to authenticate using the following URL: "
-A, B = "https://www.googleapis.com/auth/calendar", "https://www.googleapis.com/auth/drive"
-
-
-def timed(clock: ManualClock) -> None:
-    """Make the default system one whose time is wound by hand."""
-    from pathlib import Path
-
-    build.use(build.build(Config.load(Path.cwd(), {}), clock=clock))
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def server(clock, ports):
-    with OAuthServer(clock=clock, access_lifetime=3600) as server:
-        write_settings(ports, client_section("google", server))
-        timed(clock)
-        yield server
+A, B = CALENDAR, "https://www.googleapis.com/auth/drive"
 
 
 class Google:

@@ -11,8 +11,8 @@ import pytest
 from fastapi import APIRouter
 
 from tests.road.forms import open_form
-from tests.road.support import Ports, client_section, get, write_settings
-from tests.road.test_pocket_auth import PREFIX, A, B, Google, timed, wind
+from tests.road.support import Ports, client_section, get, timed, write_settings
+from tests.road.test_pocket_auth import PREFIX, A, B, Google, wind
 from valetkey import (
     AuthContext,
     AuthExpired,
