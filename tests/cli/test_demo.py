@@ -57,6 +57,8 @@ def watched() -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "valetkey.cli.demo"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "AUTO": "", "COLUMNS": "80"},
+        # A test run that a shell put into the background hands on that Ctrl-C is ignored; a person's does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
     with process:
         yield process
