@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -122,6 +122,3 @@ class Home(Protocol):
             RuntimeError: called on the home loop itself, where it would wait for itself.
         """
         ...
-
-
-Background = Callable[[], Awaitable[None]]
