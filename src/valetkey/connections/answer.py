@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from valetkey.connections.handler import AuthenticateRequest, Flow, Handler
@@ -67,15 +66,6 @@ class Finder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a callback led to, for the page that the person sees."""
-
-    interaction: Interaction
-    handler: Handler
-    connection: Connection | None = None
-
-
 class Answering:
     """Settles connect interactions. The row is read before every step: a restart or another process changes nothing."""
 
@@ -100,7 +90,7 @@ class Answering:
         self.in_memory = in_memory
         self._home = home
 
-    async def answered(self, provider: str, parameters: Sequence[tuple[str, str]]) -> Outcome:
+    async def answered(self, provider: str, parameters: Sequence[tuple[str, str]]) -> None:
         """Take what a callback or form brought; act on it at once where this process can.
 
         Raises:
@@ -124,10 +114,8 @@ class Answering:
         moved = await self._interactions.move(interaction, Event.ANSWER, answer=answer)
         if moved is None:
             raise InvalidAnswer("This link was just answered in another window. Go back to the program.")
-        if not handler.at_home:
-            return Outcome(interaction=moved, handler=handler)
-        connection = await self.settle(moved, handler)
-        return Outcome(interaction=moved, handler=handler, connection=connection)
+        if handler.at_home:
+            await self.settle(moved, handler)
 
     async def asked(self, provider: str, parameters: Sequence[tuple[str, str]]) -> tuple[Interaction, Handler]:
         """The question that a callback's state names, and its handler.
@@ -165,18 +153,19 @@ class Answering:
         payload = self._interactions.payload(taken)
         profile = str(taken.about["profile"])
         asked = frozenset(payload["scopes"])
+        answer = self._interactions.answer(taken)
         flow = self.flow(handler, payload["state"], taken.owner, profile, asked, request)
         try:
-            grant = await handler.finish(flow, payload["private"], self._interactions.answer(taken))
+            grant = await handler.finish(flow, payload["private"], answer)
             connection = await self._keeper.keep(grant, handler, taken.owner, profile=profile, asked=asked)
         except AuthRefused as refused:
             await self._interactions.move(taken, Event.REFUSE, reason=str(refused))
             raise
         except ExchangeFailed as failure:
-            event = Event.FAIL if failure.sent else Event.RETRY
-            await self._interactions.move(
-                taken, event, reason=str(failure), answer=None if failure.sent else self._interactions.answer(taken)
-            )
+            if failure.sent:
+                await self._interactions.move(taken, Event.FAIL, reason=str(failure))
+            else:
+                await self._interactions.move(taken, Event.RETRY, reason=str(failure), answer=answer)
             raise
         except ValetkeyError as error:
             await self._interactions.move(taken, Event.FAIL, reason=str(error))

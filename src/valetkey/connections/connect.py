@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from valetkey.connections.answer import WAIT, Answering, Finder, Links, known
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
 from valetkey.connections.keep import Keeper
+from valetkey.connections.refresh import Refresher
 from valetkey.connections.states import AuthState, view
 from valetkey.errors import InvalidAuthState, MissingSetting, PortTaken
 from valetkey.interactions.service import Interactions
@@ -31,6 +32,7 @@ class Connecting:
         interactions: Interactions,
         finder: Finder,
         answering: Answering,
+        refresher: Refresher,
         keeper: Keeper,
         links: Links,
         clock: Clock,
@@ -39,6 +41,7 @@ class Connecting:
         self._interactions = interactions
         self._finder = finder
         self._answering = answering
+        self._refresher = refresher
         self._keeper = keeper
         self._links = links
         self._clock = clock
@@ -103,7 +106,6 @@ class Connecting:
         need: Need,
         profile: str,
         *,
-        refresh: Callable[[Connection, Handler], Awaitable[Connection]],
         request: AuthenticateRequest | None = None,
         asked: Interaction | None = None,
         timeout: float = WAIT,
@@ -124,7 +126,7 @@ class Connecting:
         if state is AuthState.SKIP_AUTH and held is not None:
             return held
         if state is AuthState.DO_REFRESH and held is not None:
-            return await refresh(held, handler)
+            return await self._refresher.fresh(held, handler)
         pending = pending or asked
         if pending is None:
             raise InvalidAuthState(

@@ -23,6 +23,7 @@ from valetkey.errors import (
     ValetkeyError,
 )
 from valetkey.model.connections import Connection, Grant, Health
+from valetkey.oauth.client import FAILED
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock, Entropy, Home
@@ -45,8 +46,6 @@ MINIMUM = 30.0
 
 FOLLOW = 30.0
 """Seconds that a caller waits for another's refresh in this process."""
-
-FAILED = "Failed to refresh the token. Please re-authenticate."
 
 _log = logging.getLogger("valetkey")
 

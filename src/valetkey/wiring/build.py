@@ -198,6 +198,7 @@ def _connect(system: System, handling: Handling, *, in_memory: bool = False) -> 
         interactions=system.interactions,
         finder=handling,
         answering=answering,
+        refresher=system.refresher,
         keeper=system.keeper,
         links=system.links,
         clock=system.clock,

@@ -164,9 +164,7 @@ class PocketAuth:
         """
         need = self._need(auth_req, auth_handler_name, auth_provider)
         system = self.system
-        connection = await system.connecting.authenticate(
-            owner_of(thread_id), need, profile, refresh=system.refresher.fresh, request=auth_req
-        )
+        connection = await system.connecting.authenticate(owner_of(thread_id), need, profile, request=auth_req)
         return self._context(connection)
 
     def get_auth_context(

@@ -233,7 +233,7 @@ async def _wait_and_go(called: FunctionTool, arguments: Mapping[str, object]) ->
         sys.stderr.flush()
     system = default_system()
     for need in called.needs.alternatives[0]:
-        await system.connecting.authenticate(owner_of(THREAD), need, DEFAULT_PROFILE, refresh=system.refresher.fresh)
+        await system.connecting.authenticate(owner_of(THREAD), need, DEFAULT_PROFILE)
     return await _go(called, arguments)
 
 

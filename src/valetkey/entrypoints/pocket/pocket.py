@@ -306,9 +306,7 @@ class Pocket:
         system = self.system
         asked = self._asked.get((thread_id, profile, self._provider_of(need)))
         try:
-            return await system.connecting.authenticate(
-                owner_of(thread_id), need, profile, refresh=system.refresher.fresh, asked=asked
-            )
+            return await system.connecting.authenticate(owner_of(thread_id), need, profile, asked=asked)
         finally:
             self._asked.pop((thread_id, profile, self._provider_of(need)), None)
 
