@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.generated import ROOT, between, settle
+from tools.generated import ROOT, asked_to_write, between, settle
 
 PACKAGE = ROOT / "src" / "valetkey"
 PAGE = ROOT / "docs" / "architecture.md"
@@ -18,11 +17,7 @@ COLUMN = 30
 
 def main() -> int:
     """Write the page, or check that it has not drifted."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--check", action="store_true")
-    mode.add_argument("--write", action="store_true")
-    write = parser.parse_args().write
+    write = asked_to_write(__doc__)
     missing = [str(path.relative_to(ROOT)) for path in sorted(PACKAGE.rglob("*.py")) if not caption(path)]
     if missing:
         print("no docstring, so no caption: " + ", ".join(missing), file=sys.stderr)

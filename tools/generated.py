@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def asked_to_write(description: str | None) -> bool:
+    """Read the command line: `--write`, or `--check`."""
+    parser = argparse.ArgumentParser(description=description)
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--check", action="store_true")
+    mode.add_argument("--write", action="store_true")
+    return bool(parser.parse_args().write)
 
 
 def settle(path: Path, text: str, *, write: bool) -> int:

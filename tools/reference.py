@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tools.generated import ROOT, between, settle
+from tools.generated import ROOT, asked_to_write, between, settle
 from valetkey.cli.main import app
 from valetkey.connections.states import TABLE
 from valetkey.providers.base import HandlerEntry, Provider
@@ -23,11 +22,7 @@ COLUMNS = 80
 
 def main() -> int:
     """Write the blocks, or check that they have not drifted."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--check", action="store_true")
-    mode.add_argument("--write", action="store_true")
-    write = parser.parse_args().write
+    write = asked_to_write(__doc__)
     blocks = {
         "accounts.md": {"states": states()},
         "cli.md": {"help": command_help()},

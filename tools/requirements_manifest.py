@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.generated import ROOT, settle
+from tools.generated import ROOT, asked_to_write, settle
 
 MANIFEST = ROOT / "tests" / "requirements.toml"
 PAGE = ROOT / "docs" / "conformance.md"
@@ -21,11 +20,7 @@ KEYS = {"id", "source", "text", "tests", "gap"}
 
 def main() -> int:
     """Check the manifest, then write the page or check that it has not drifted."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--check", action="store_true")
-    mode.add_argument("--write", action="store_true")
-    write = parser.parse_args().write
+    write = asked_to_write(__doc__)
     entries = tomllib.loads(MANIFEST.read_text())["requirement"]
     problems = list(faults(entries, marks(ROOT / "tests", ROOT)))
     if problems:
