@@ -7,10 +7,10 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from ipaddress import ip_address
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from valetkey.errors import AuthRefused, InvalidAnswer, InvalidSetting
+from valetkey.model.hosts import is_loopback
 from valetkey.protocol.foreign import shown
 
 LONGEST_CODE = 8192
@@ -44,16 +44,6 @@ def endpoint_fault(url: str, *, operator: bool) -> str | None:
     if parts.scheme == "https" or (parts.scheme == "http" and operator and is_loopback(host)):
         return None
     return "it is not https" + (", and plain http is for loopback only" if operator else "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host of a URL, without brackets, is this machine (RFC 6761 §6.3)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def challenge_of(verifier: str) -> str:

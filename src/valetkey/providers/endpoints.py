@@ -9,6 +9,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from valetkey.errors import InvalidSetting, MissingSetting
+from valetkey.model.hosts import is_loopback
 from valetkey.providers.base import Endpoint, OAuth2, Provider
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
@@ -78,16 +79,6 @@ def checked_template(url: str, where: str, *, operator: bool, origin: bool = Fal
     tried = PLACEHOLDER.sub(lambda found: "x" if found.start() else "https://x.example", url)
     (checked_origin if origin else checked_url)(tried, where, operator=operator)
     return url
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine (RFC 6761 §6.3, RFC 8252 §7.3)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def origin_of(url: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
 from valetkey.wiring.inline import inline_client
 from valetkey.wiring.links import CallbackLinks
-from valetkey.wiring.system import System
+from valetkey.wiring.system import Parts, System
 
 _lock = threading.RLock()
 _default: System | None = None
@@ -117,7 +117,7 @@ def build(
     prebuilt = config.general.use_prebuilt_auth
     handling = Handling(registry, clients, fetcher, entropy, clock, environ, prebuilt=prebuilt)
     return _connect(
-        System(
+        Parts(
             config=config,
             folder=folder,
             clock=clock,
@@ -181,7 +181,7 @@ def _keeping(
     return keeper, Refresher(store=store, sealer=sealer, clock=clock, entropy=entropy, home=home, wakeups=wakeups)
 
 
-def _connect(system: System, handling: Handling, *, in_memory: bool = False) -> System:
+def _connect(system: Parts, handling: Handling, *, in_memory: bool = False) -> System:
     """The rooms that look for handlers, over this table of them."""
     answering = Answering(
         store=system.connections,
@@ -226,8 +226,9 @@ def _connect(system: System, handling: Handling, *, in_memory: bool = False) -> 
         connector=connector,
         lender=Lender(sealer=system.sealer, finder=handling, store=system.connections),
     )
-    return replace(
-        system,
+    parts = {part.name: getattr(system, part.name) for part in fields(Parts)}
+    return System(
+        **parts,
         handling=handling,
         answering=answering,
         connecting=connecting,

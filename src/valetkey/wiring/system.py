@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class System:
-    """One Valetkey: its parts, chosen by ``build``."""
+class Parts:
+    """What a Valetkey is made of, but for the rooms that look for auth handlers."""
 
     config: Config
     folder: Path
@@ -54,20 +54,13 @@ class System:
     refresher: Refresher
     closers: Sequence[Callable[[], Any]] = ()
     process: int = 0
-    # Filled by ``build``, once the table of handlers is chosen.
-    handling: Handling = field(init=True, default=None)  # type: ignore[assignment]
-    answering: Answering = field(init=True, default=None)  # type: ignore[assignment]
-    connecting: Connecting = field(init=True, default=None)  # type: ignore[assignment]
-    connector: Connector = field(init=True, default=None)  # type: ignore[assignment]
-    disconnector: Disconnector = field(init=True, default=None)  # type: ignore[assignment]
-    road: Road = field(init=True, default=None)  # type: ignore[assignment]
 
     @property
     def ours(self) -> bool:
         """Whether this process made it; a fork has to make its own."""
         return self.process == os.getpid()
 
-    def descends_from(self, other: System) -> bool:
+    def descends_from(self, other: Parts) -> bool:
         """Whether it is that system, or was derived from it."""
         return self.home is other.home
 
@@ -102,3 +95,15 @@ class System:
             self.home.block(self.links.server.stop)
         for closer in self.closers:
             closer()
+
+
+@dataclass(frozen=True, kw_only=True)
+class System(Parts):
+    """One Valetkey: its parts, chosen by ``build``, and the rooms over one table of auth handlers."""
+
+    handling: Handling
+    answering: Answering
+    connecting: Connecting
+    connector: Connector
+    disconnector: Disconnector
+    road: Road

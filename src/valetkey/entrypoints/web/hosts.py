@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
+
+from valetkey.model import hosts
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(?::(?P<port>[0-9]{1,5}))?")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -19,13 +20,7 @@ def host_name(header: str) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address, with or without brackets, means this machine."""
-    name = host.lower().strip("[]")
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 §6.3
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return hosts.is_loopback(host.lower().strip("[]"))
 
 
 def own_hosts(base_url: str, others: Iterable[str] = ()) -> frozenset[str]:
