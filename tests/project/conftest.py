@@ -1,21 +1,13 @@
 """The pages are tried as a reader tries them: with ports and a home of their own, and links that are followed."""
 
-import socket
-
 import pytest
 
+from tests.ports import free_port
 from tests.project import stage
 from tests.project.reader import Reader, read_along
 from valetkey.wiring import build
 
 PAGES = {"test_docs.py", "test_reference.py"}
-
-
-def free_port() -> str:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -34,8 +26,8 @@ def reader(request, monkeypatch):
     if request.path.name not in PAGES:
         yield None
         return
-    monkeypatch.setenv("VALETKEY_INTERNAL_SERVER_PORT", free_port())
-    monkeypatch.setenv("VALETKEY_PUBLIC_SERVER_PORT", free_port())
+    monkeypatch.setenv("VALETKEY_INTERNAL_SERVER_PORT", str(free_port()))
+    monkeypatch.setenv("VALETKEY_PUBLIC_SERVER_PORT", str(free_port()))
     build.use(None)
     somebody = Reader()
     yield somebody

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import valetkey
-from tests.project.conftest import free_port
+from tests.ports import free_port
 from tools import reference
 from valetkey import errors
 from valetkey.connections.states import AuthState
@@ -201,7 +201,7 @@ def output(reader, program: str) -> str:
 
 def test_the_first_page_leads_a_newcomer_to_an_account_that_stays(reader, home):
     port = free_port()
-    written("start.md", Path(), **{"9400": port})
+    written("start.md", Path(), **{"9400": str(port)})
     with subprocess.Popen(
         [sys.executable, "-u", "provider.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as provider:

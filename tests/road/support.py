@@ -2,25 +2,18 @@
 
 import asyncio
 import http.client
-import socket
 import ssl
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from tests.ports import free_port
 from valetkey import AuthProvider, Pocket, function_tool
 from valetkey.settings.pocket import Config
 from valetkey.testing.clock import ManualClock
 from valetkey.testing.oauth_server import OAuthServer
 from valetkey.wiring import build
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, in both address families."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
