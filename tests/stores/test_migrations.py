@@ -50,25 +50,6 @@ def test_migrating_gives_the_tables_that_the_statements_are_built_on(made):
         assert f"'{phase}'" in str(index["dialect_options"]["sqlite_where"])
 
 
-def test_tables_and_statements_are_words_that_postgresql_knows():
-    from sqlalchemy.dialects import postgresql
-    from sqlalchemy.schema import CreateIndex, CreateTable
-
-    from valetkey.adapters.sql import statements
-
-    dialect = postgresql.dialect()
-    for table in metadata.sorted_tables:
-        ddl = str(CreateTable(table).compile(dialect=dialect))
-        assert "DOUBLE PRECISION" in ddl
-        for index in table.indexes:
-            ddl += str(CreateIndex(index).compile(dialect=dialect))
-    assert "WHERE phase IN ('open', 'claimed', 'answered', 'settling')" in ddl
-    names = [name for name in vars(statements) if name.isupper() and name != "OPEN"]
-    assert len(names) == 15
-    for name in names:
-        assert "%(" in str(getattr(statements, name).compile(dialect=dialect))
-
-
 async def test_a_newer_schema_is_left_alone_and_says_to_upgrade(made, sqlite_stores):
     sqlite_stores.close()
     with closing(sqlite3.connect(made, isolation_level=None)) as elsewhere:

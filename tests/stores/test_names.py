@@ -101,7 +101,7 @@ async def test_a_name_that_not_every_database_keeps_is_refused_and_nothing_chang
                 await stores.interactions.save(with_name(interaction, field, name), version=1)
     for names in ({"owner": name, "attempt": "a"}, {"owner": "a", "attempt": name}):
         with pytest.raises(InvalidArguments, match="Use"):
-            await stores.connections.lease(connection.id, generation=1, now=NOW, until=NOW + 1, **names)
+            await stores.connections.lease(connection.id, generation=1, now=NOW, ttl=1, **names)
     assert await everything(stores) == before
 
 
@@ -124,8 +124,8 @@ async def test_looking_for_any_text_finds_nothing_else_and_changes_nothing(store
         assert list(await stores.connections.of_owner(ADA, name)) == []
         assert await stores.interactions.find_open(InteractionKind.CONNECT, ADA, name) is None
         assert await stores.connections.delete(name) is None
-        assert await stores.connections.lease(name, generation=1, owner="p", attempt="a", now=NOW, until=NOW) is False
-        await stores.connections.release(name, owner=name, attempt=name)
+        assert await stores.connections.lease(name, generation=1, owner="p", attempt="a", now=NOW, ttl=1) is False
+        await stores.connections.release(name, owner=name, attempt=name, unclear=False)
     assert await everything(stores) == before
 
 

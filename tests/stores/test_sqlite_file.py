@@ -277,7 +277,7 @@ def test_a_database_that_is_up_to_date_needs_no_alembic(sqlite_path, tmp_path):
         "import asyncio, pathlib, sys\n"
         "from valetkey.adapters.sql.connections import SqlConnections\n"
         "from valetkey.adapters.sql.sqlite import SqliteDatabase\n"
-        "database = SqliteDatabase(pathlib.Path(sys.argv[1]))\n"
+        "database = SqliteDatabase(pathlib.Path(sys.argv[1]), ticks=float)\n"
         "assert asyncio.run(SqlConnections(database).by_id('x')) is None\n"
         "database.close()\n"
         "print([name for name in sys.modules if name.startswith('alembic')])\n"

@@ -27,6 +27,63 @@ class Health(StrEnum):
     CONFIG_ERROR = "config_error"
 
 
+class Cause(StrEnum):
+    """Why it fares so; the reason beside it is a sentence for people."""
+
+    NONE = ""
+    UNAVAILABLE = "unavailable"
+    """Transient: no answer, or none that makes sense."""
+    RATE_LIMITED = "rate_limited"
+    """Transient: the provider asked us to wait."""
+    REFUSED = "refused"
+    """Needs a person: the provider says that the refresh token is dead (RFC 6749 §5.2 ``invalid_grant``)."""
+    LOST_ROTATION = "lost_rotation"
+    """Needs a person: as ``refused``, after a refresh whose answer never reached us: a rotated token was lost."""
+    REJECTED = "rejected"
+    """Needs a person: the provider's API refuses a credential that was just renewed."""
+    SETUP = "setup"
+    """Needs the operator: the provider refuses us, the client, or a setting cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the last refresh left behind; the credential and its generation stay as they are.
+
+    Attributes:
+        fail_count: failures in a row.
+        next_try_at: not before that time, in seconds since the epoch.
+        at: when it was found so.
+    """
+
+    health: Health
+    cause: Cause
+    reason: str
+    fail_count: int
+    next_try_at: float
+    at: float
+
+
+def key_id_of(sealed: bytes) -> str:
+    """The id of the key that sealed it, as its header says; empty where it has none."""
+    size = sealed[1] if len(sealed) > 1 else 0
+    name = sealed[2 : 2 + size]
+    return name.decode("ascii") if len(name) == size and name.isascii() and b"\0" not in name else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose account it is, as the provider's ID token says (OpenID Connect Core §2).
+
+    Attributes:
+        issuer, subject: the claims ``iss`` and ``sub``: together they name an account.
+        audience: the claim ``aud``: to whom the token was told.
+    """
+
+    issuer: str
+    subject: str
+    audience: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
     """What a connection holds: the secrets, in the clear, for as short as possible.
@@ -36,6 +93,8 @@ class Credential:
         refresh_token: what renews it, where the provider gave one.
         fields: further secret values by name (a key pair, a user name and password).
         token_type: as the token answer named it (RFC 6749 §7.1).
+        client_id: the OAuth client that it was issued to; empty where there is none, or it is not known.
+        subject: whose account it is, where the provider told by an ID token.
         context: the JSON of a user's own AuthContext, and its class; None for the handlers that we ship.
     """
 
@@ -43,6 +102,8 @@ class Credential:
     refresh_token: Secret | None = None
     fields: Mapping[str, Secret] = field(default_factory=dict)
     token_type: str = "bearer"
+    client_id: str = ""
+    subject: Subject | None = None
     context_class: str | None = None
     context: Secret | None = None
 
@@ -73,7 +134,9 @@ class Connection:
         sealed: the credential at rest, bound to owner, id and generation.
         generation: one more with every credential written; compare-and-set decides who writes.
         issued_at, expires_at: the access token's life, in seconds since the epoch; None: unknown.
-        lease_owner, lease_until, attempt_id, attempt_started: the refresh in flight, if any.
+        refresh_at: when to refresh ahead of its end, with the connection's own share of jitter; None: unknown.
+        lease_owner, lease_until: who may refresh now, and until when, on the clock of the store.
+        attempt_id, attempt_started: the refresh that is in flight, or the last one whose outcome nobody knows.
         fail_count, next_try_at: back-off after failed refreshes.
         kept: whether it is in a store; what is obtained anew for each call is not.
     """
@@ -101,3 +164,5 @@ class Connection:
     created_at: float = 0.0
     updated_at: float = 0.0
     kept: bool = True
+    refresh_at: float | None = None
+    cause: Cause = Cause.NONE

@@ -1,9 +1,14 @@
-"""Messages between those who wait and those who answer. Wakeups: a hint, never the truth."""
+"""Messages between those who wait and those who answer, and what is told to whoever watches.
+
+Wakeups: a hint, never the truth. Counters: limits. Recorder: the metrics.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
+
+from valetkey.model.events import Event
 
 
 class Subscription(Protocol):
@@ -23,4 +28,23 @@ class Wakeups(Protocol):
 
     def listen(self, topic: str) -> AbstractAsyncContextManager[Subscription]:
         """Listen on the running loop."""
+        ...
+
+
+class Counters(Protocol):
+    """Counts within a period, for limits; shared by all processes where the bus is."""
+
+    async def add(self, key: str, amount: int = 1, *, period: float) -> int:
+        """Count, and give the sum of the present period: the first count of a key begins one of that many seconds.
+
+        Never raises because of the bus: while it cannot be reached, this process counts by itself.
+        """
+        ...
+
+
+class Recorder(Protocol):
+    """Takes events; from any thread, never blocks, never raises."""
+
+    def record(self, event: Event) -> None:
+        """Take one."""
         ...

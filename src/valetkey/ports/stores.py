@@ -1,13 +1,14 @@
-"""What we ask of a database: connections and interactions."""
+"""What we ask of a database: connections, interactions, revocations, who leads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from valetkey.model.caller import Owner
-from valetkey.model.connections import Connection
+from valetkey.model.connections import Connection, Health, Sealed, Standing
 from valetkey.model.interactions import Interaction, InteractionKind
+from valetkey.model.revocations import Revocation
 
 
 class ConnectionStore(Protocol):
@@ -40,20 +41,113 @@ class ConnectionStore(Protocol):
         ...
 
     async def lease(
-        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, until: float
+        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, ttl: float
     ) -> bool:
-        """Take the refresh lease, where the generation still fits and no lease runs past ``now``.
+        """Take the refresh lease for ``ttl`` seconds, where the generation still fits and nobody holds it.
 
-        The attempt is committed when this returns True.
+        How long somebody holds it is told by the store's own clock, which no wall clock of a caller moves. ``now``
+        (epoch seconds) is noted as the attempt's beginning. The attempt is committed when this returns True.
         """
         ...
 
-    async def release(self, connection_id: str, *, owner: str, attempt: str) -> None:
-        """Give the lease back where it still is ours; anything else is left alone."""
+    async def release(self, connection_id: str, *, owner: str, attempt: str, unclear: bool) -> None:
+        """Give the lease back where it still is ours; anything else is left alone.
+
+        ``unclear``: what became of the attempt is not known, so that its trace stays.
+        """
         ...
 
-    async def delete(self, connection_id: str) -> Connection | None:
-        """Remove it, and give what was removed."""
+    async def note(
+        self,
+        connection_id: str,
+        *,
+        generation: int,
+        standing: Standing,
+        attempt: str | None = None,
+        unclear: bool = False,
+    ) -> bool:
+        """Write a standing where the generation still fits; False when it moved on.
+
+        With an ``attempt``: only where that is the present one; its lease is given back, and its trace stays where
+        its outcome is ``unclear``. Without one the lease is left alone.
+        """
+        ...
+
+    async def delete(
+        self, connection_id: str, *, generation: int | None = None, revocation: Revocation | None = None
+    ) -> Connection | None:
+        """Remove it, and give what was removed; in the same transaction, ask for a revocation.
+
+        With a ``generation``: only where it still fits; else nothing is done and None given.
+        """
+        ...
+
+    async def due(self, *, now: float, limit: int) -> Sequence[Connection]:
+        """Those to refresh ahead of their end: ``refresh_at`` has come, ``next_try_at`` too; the most urgent first."""
+        ...
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
+        """Connections of all owners by id, following that one. A damaged row is logged and left out."""
+        ...
+
+    async def stale(self, *, key_id: str, after: str = "", limit: int = 500) -> Sequence[Connection]:
+        """Those that another key sealed, by id, following that one. A damaged row is logged and left out."""
+        ...
+
+    async def reseal(self, changes: Sequence[tuple[Connection, Sealed]]) -> int:
+        """Replace what is sealed, and nothing else, where generation and ciphertext still are as given; how many."""
+        ...
+
+    async def keys(self) -> Mapping[str, int]:
+        """How many rows each key sealed, by its id."""
+        ...
+
+    async def census(self) -> Mapping[tuple[str, Health], int]:
+        """How many there are, by provider and health."""
+        ...
+
+
+class RevocationStore(Protocol):
+    """Revocations to do upstream. Every method is one unit of work; ``ConnectionStore.delete`` adds to them, too."""
+
+    async def add(self, revocation: Revocation) -> None:
+        """Ask for one; one of that id is left as it is."""
+        ...
+
+    async def due(self, *, now: float, limit: int) -> Sequence[Revocation]:
+        """Those whose ``next_try_at`` has come, the oldest first."""
+        ...
+
+    async def claim(self, revocation: Revocation, *, next_try_at: float) -> bool:
+        """Count one try and set the time of the next, where ``tries`` still is as given: only one may try."""
+        ...
+
+    async def fail(self, revocation_id: str, *, reason: str) -> None:
+        """Note what the last try met."""
+        ...
+
+    async def remove(self, revocation_id: str) -> None:
+        """It is done, or given up. Its credential is erased from the database's own files, too."""
+        ...
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Revocation]:
+        """All of them by id, following that one. A damaged row is logged and left out."""
+        ...
+
+    async def reseal(self, revocation: Revocation, sealed: Sealed) -> bool:
+        """Replace what is sealed where it still is as given."""
+        ...
+
+
+class LeaderStore(Protocol):
+    """Who does what is done by one process only. Every method is one unit of work."""
+
+    async def lead(self, name: str, *, owner: str, ttl: float) -> bool:
+        """Become or stay the leader of that work for ``ttl`` seconds, on the store's own clock; False: another is."""
+        ...
+
+    async def resign(self, name: str, *, owner: str) -> None:
+        """Let another lead at once, where we still do."""
         ...
 
 
@@ -83,6 +177,17 @@ class InteractionStore(Protocol):
         """Replace the row where its version still is ``version`` (compare-and-set); False when it moved on."""
         ...
 
-    async def sweep(self, *, before: float) -> int:
-        """Remove those that ended, or expired unanswered, before that time (epoch seconds); how many."""
+    async def sweep(self, *, before: float, unsettled_before: float | None = None) -> int:
+        """Remove those whose time ran out before that (epoch seconds), ended or never answered; how many.
+
+        ``unsettled_before``: answered ones, for which nobody came back, go when theirs ran out before that; None: stay.
+        """
+        ...
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Interaction]:
+        """All of them by id, following that one. A damaged row is logged and left out."""
+        ...
+
+    async def reseal(self, interaction: Interaction, *, payload: Sealed, answer: Sealed | None) -> bool:
+        """Replace what is sealed, and nothing else, where version and payload still are as given."""
         ...

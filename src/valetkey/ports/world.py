@@ -1,11 +1,13 @@
-"""Clock, Entropy, Fetcher, KeySource, Home (the loop that owns sockets)."""
+"""Clock, Entropy, Fetcher, KeySource, Journal, Home (the loop that owns sockets)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeVar
+
+from valetkey.model.connections import Connection
 
 T = TypeVar("T")
 
@@ -89,21 +91,52 @@ class Fetcher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One root key: 32 random bytes and its public name."""
+    """One root key: 32 random bytes and its public name.
+
+    Attributes:
+        created_at: seconds since the epoch; 0: not known.
+        source: where it is kept, in a word or two.
+    """
 
     id: str
     material: bytes = field(repr=False)
     created_at: float = 0.0
+    source: str = ""
 
 
 class KeySource(Protocol):
-    """Where root keys come from, newest first."""
+    """Where root keys come from, newest first. For any thread; may block for a disk or a key service."""
 
-    def keys(self) -> tuple[Key, ...]:
-        """All keys; the first writes. A source that may make one does so at the first call.
+    @property
+    def name(self) -> str:
+        """Where that is, in words for people."""
+        ...
+
+    def keys(self, *, make: bool = True) -> tuple[Key, ...]:
+        """All keys, read anew; the first writes. Where there is none, one is made if the source can, and ``make``.
 
         Raises:
             KeyUnavailable: the source cannot be read, or its key cannot be used.
+        """
+        ...
+
+    def stamp(self) -> Hashable:
+        """Another value as soon as the keys may have changed. Cheap: it is asked again and again. Never raises."""
+        ...
+
+    def add(self) -> Key:
+        """Make a new key, which writes from now on; kept for good when this returns.
+
+        Raises:
+            KeyUnavailable: it cannot be kept there, or this source is changed by hand; the text says how.
+        """
+        ...
+
+    def remove(self, key_id: str) -> None:
+        """Forget a key; what it sealed opens no more. One that is not there is no error.
+
+        Raises:
+            KeyUnavailable: it writes, or this source is changed by hand; the text says how.
         """
         ...
 
@@ -121,4 +154,32 @@ class Home(Protocol):
         Raises:
             RuntimeError: called on the home loop itself, where it would wait for itself.
         """
+        ...
+
+    def quiet(self) -> None:
+        """End what runs by itself in the background; what else was handed in goes on."""
+        ...
+
+
+class Journal(Protocol):
+    """What the database could not take, on this machine's disk. For any thread; blocks for a disk's flush."""
+
+    def put(self, connection: Connection, *, generation: int) -> None:
+        """Keep a renewed connection that is to replace ``generation``; on the disk when this returns.
+
+        Raises:
+            StoreUnavailable: the disk cannot take it either.
+        """
+        ...
+
+    def of(self, connection_id: str) -> tuple[Connection, int] | None:
+        """What is kept for that connection, with the generation that it replaces; the newest."""
+        ...
+
+    def entries(self) -> Sequence[tuple[Connection, int]]:
+        """All that is kept, the oldest first; a damaged one is logged, set aside and left out."""
+        ...
+
+    def remove(self, connection: Connection) -> None:
+        """The database has it by now, or does not want it."""
         ...

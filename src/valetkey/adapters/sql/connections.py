@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from valetkey.adapters.sql import statements
 from valetkey.adapters.sql.database import Database, Taken
 from valetkey.adapters.sql.names import check_lease
-from valetkey.adapters.sql.rows import DamagedRow, Row, connection_from, connection_values, owner_values
+from valetkey.adapters.sql.rows import (
+    DamagedRow,
+    Row,
+    connection_from,
+    connection_values,
+    owner_values,
+    revocation_values,
+    standing_values,
+)
 from valetkey.errors import StoreUnavailable
 from valetkey.model.caller import Owner
-from valetkey.model.connections import Connection
+from valetkey.model.connections import Connection, Health, Sealed, Standing, key_id_of
+from valetkey.model.revocations import Revocation
 
 _log = logging.getLogger("valetkey")
 
@@ -46,13 +55,7 @@ class SqlConnections:
         else:
             values = owner_values(owner) | {"provider": provider}
             rows = await self._database.read(statements.CONNECTIONS_AT_PROVIDER, values)
-        found = []
-        for row in rows:
-            try:
-                found.append(_connection(row))
-            except StoreUnavailable as error:
-                _log.error("%s", error)
-        return found
+        return _readable(rows)
 
     async def insert(self, connection: Connection) -> bool:
         """Save a new one. False when (owner, provider, profile) or the id is taken: nothing is written.
@@ -83,44 +86,125 @@ class SqlConnections:
         return outcome.count == 1
 
     async def lease(
-        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, until: float
+        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, ttl: float
     ) -> bool:
-        """Take the refresh lease, where the generation still fits and no lease runs past ``now``.
+        """Take the refresh lease for ``ttl`` seconds, where the generation still fits and nobody holds it.
 
         Raises:
             InvalidArguments: a name or an id is no text that every database keeps.
         """
         check_lease(owner, attempt)
-        values = {
+        values: dict[str, object] = {
             "where_id": connection_id,
             "where_generation": generation,
             "taker": owner,
             "attempt": attempt,
             "now": now,
-            "until": until,
         }
-        (outcome,) = await self._database.write((statements.CONNECTION_LEASE, values))
+        ticks = self._database.lease_clock()
+        if ticks is None:
+            step = (statements.CONNECTION_LEASE_BY_SERVER, values | {"ttl": ttl})
+        else:
+            step = (statements.CONNECTION_LEASE, values | {"ticks": ticks, "until": ticks + ttl})
+        (outcome,) = await self._database.write(step)
         return outcome.count == 1
 
-    async def release(self, connection_id: str, *, owner: str, attempt: str) -> None:
-        """Give the lease back, with its attempt, where it still is ours; anything else is left alone."""
-        values = {"where_id": connection_id, "holder": owner, "attempt": attempt}
-        await self._database.write((statements.CONNECTION_RELEASE, values))
+    async def release(self, connection_id: str, *, owner: str, attempt: str, unclear: bool) -> None:
+        """Give the lease back where it still is ours; anything else is left alone."""
+        statement = statements.CONNECTION_RELEASE_UNCLEAR if unclear else statements.CONNECTION_RELEASE
+        await self._database.write((statement, {"where_id": connection_id, "holder": owner, "attempt": attempt}))
 
-    async def delete(self, connection_id: str) -> Connection | None:
+    async def note(
+        self,
+        connection_id: str,
+        *,
+        generation: int,
+        standing: Standing,
+        attempt: str | None = None,
+        unclear: bool = False,
+    ) -> bool:
+        """Write a standing where the generation, and the attempt if one is given, still fit."""
+        values = standing_values(standing) | {"where_id": connection_id, "where_generation": generation}
+        statement = statements.CONNECTION_NOTE
+        if attempt is not None:
+            values["attempt"] = attempt
+            statement = statements.CONNECTION_NOTE_UNCLEAR if unclear else statements.CONNECTION_NOTE_ATTEMPT
+        (outcome,) = await self._database.write((statement, values))
+        return outcome.count == 1
+
+    async def delete(
+        self, connection_id: str, *, generation: int | None = None, revocation: Revocation | None = None
+    ) -> Connection | None:
         """Remove it, also from the database's own files, and give what was removed.
 
         A damaged row is removed as well, logged, and None given.
         """
-        which = {"id": connection_id}
-        found, _ = await self._database.write(
-            (statements.CONNECTION, which), (statements.CONNECTION_DELETE, which), erase=True
-        )
+        which: dict[str, object] = {"id": connection_id}
+        look, insert, delete = statements.CONNECTION, statements.REVOCATION_OF_CONNECTION, statements.CONNECTION_DELETE
+        unmoved: dict[str, object] = {"where_id": connection_id}
+        if generation is not None:
+            look, insert = statements.CONNECTION_UNMOVED, statements.REVOCATION_OF_UNMOVED
+            delete = statements.CONNECTION_DELETE_UNMOVED
+            unmoved["where_generation"] = generation
+            which = unmoved
+        asked = () if revocation is None else ((insert, revocation_values(revocation) | unmoved),)
+        found, *_ = await self._database.write((look, which), *asked, (delete, which), erase=True)
         try:
             return _connection(found.rows[0]) if found.rows else None
         except StoreUnavailable:
             _log.warning("Removed connection %s, whose row was damaged.", connection_id)
             return None
+
+    async def due(self, *, now: float, limit: int) -> Sequence[Connection]:
+        """Those to refresh ahead of their end, the most urgent first. A damaged row is logged and left out."""
+        return _readable(await self._database.read(statements.CONNECTIONS_DUE, {"now": now, "limit": limit}))
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
+        """Connections of all owners by id, following that one. A damaged row is logged and left out."""
+        return _readable(await self._database.read(statements.CONNECTIONS_PAGE, {"after": after, "limit": limit}))
+
+    async def stale(self, *, key_id: str, after: str = "", limit: int = 500) -> Sequence[Connection]:
+        """Those that another key sealed, by id, following that one. A damaged row is logged and left out."""
+        values = {"key_id": key_id, "after": after, "limit": limit}
+        return _readable(await self._database.read(statements.CONNECTIONS_STALE, values))
+
+    async def reseal(self, changes: Sequence[tuple[Connection, Sealed]]) -> int:
+        """Replace what is sealed, and nothing else, where generation and ciphertext still are as given; how many."""
+        steps = [
+            (
+                statements.CONNECTION_RESEAL,
+                {
+                    "where_id": connection.id,
+                    "where_generation": connection.generation,
+                    "before": connection.sealed,
+                    "after": sealed,
+                    "new_key_id": key_id_of(sealed),
+                },
+            )
+            for connection, sealed in changes
+        ]
+        outcomes = await self._database.write(*steps, erase=True) if steps else ()
+        return sum(outcome.count for outcome in outcomes)
+
+    async def keys(self) -> Mapping[str, int]:
+        """How many rows each key sealed, by its id."""
+        return dict(await self._database.read(statements.CONNECTION_KEYS, {}))
+
+    async def census(self) -> Mapping[tuple[str, Health], int]:
+        """How many there are, by provider and health; a health that no version of ours wrote is left out."""
+        rows = await self._database.read(statements.CONNECTION_CENSUS, {})
+        known = frozenset(Health)
+        return {(provider, Health(health)): count for provider, health, count in rows if health in known}
+
+
+def _readable(rows: Sequence[Row]) -> list[Connection]:
+    found = []
+    for row in rows:
+        try:
+            found.append(_connection(row))
+        except StoreUnavailable as error:
+            _log.error("%s", error)
+    return found
 
 
 def _connection(row: Row) -> Connection:

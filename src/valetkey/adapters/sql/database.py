@@ -32,6 +32,13 @@ class Database(Protocol):
     Both methods raise ``StoreUnavailable`` when the database cannot be used.
     """
 
+    def lease_clock(self) -> float | None:
+        """Seconds of the clock by which leases are told, one for all who use this database.
+
+        None: it is the server's own, which the statements ask.
+        """
+        ...
+
     async def read(self, statement: Executable, values: Values) -> Sequence[Row]:
         """The rows of one query. A value that no text column can hold finds none."""
         ...

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 
 from valetkey.adapters.sql import statements
-from valetkey.adapters.sql.database import Database, Taken
+from valetkey.adapters.sql.database import Database, Step, Taken
 from valetkey.adapters.sql.rows import DamagedRow, Row, interaction_from, interaction_values, owner_values
 from valetkey.errors import InvalidAuthState, StoreUnavailable
 from valetkey.model.caller import Owner
+from valetkey.model.connections import Sealed
 from valetkey.model.interactions import Interaction, InteractionKind
 
 _log = logging.getLogger("valetkey")
@@ -58,13 +59,7 @@ class SqlInteractions:
     async def of_owner(self, owner: Owner, kind: InteractionKind) -> Sequence[Interaction]:
         """The owner's open interactions of that kind, oldest first. A damaged row is logged and left out."""
         rows = await self._database.read(statements.INTERACTIONS_OPEN, owner_values(owner) | {"kind": kind.value})
-        found = []
-        for row in rows:
-            try:
-                found.append(_interaction(row))
-            except StoreUnavailable as error:
-                _log.error("%s", error)
-        return found
+        return _readable(rows)
 
     async def save(self, interaction: Interaction, *, version: int) -> bool:
         """Replace the row where its version still is ``version``; False when it moved on.
@@ -82,10 +77,42 @@ class SqlInteractions:
             return False
         return outcome.count == 1
 
-    async def sweep(self, *, before: float) -> int:
-        """Remove those whose time ran out before that (epoch seconds), ended or never answered; how many."""
-        (outcome,) = await self._database.write((statements.INTERACTIONS_SWEEP, {"before": before}), erase=True)
-        return outcome.count
+    async def sweep(self, *, before: float, unsettled_before: float | None = None) -> int:
+        """Remove those whose time ran out before that (epoch seconds), ended or never answered; how many.
+
+        ``unsettled_before``: answered ones, for which nobody came back, go when theirs ran out before that.
+        """
+        steps: list[Step] = [(statements.INTERACTIONS_SWEEP, {"before": before})]
+        if unsettled_before is not None:
+            steps.append((statements.INTERACTIONS_SWEEP_UNSETTLED, {"before": unsettled_before}))
+        outcomes = await self._database.write(*steps, erase=True)
+        return sum(outcome.count for outcome in outcomes)
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Interaction]:
+        """All of them by id, following that one. A damaged row is logged and left out."""
+        return _readable(await self._database.read(statements.INTERACTIONS_PAGE, {"after": after, "limit": limit}))
+
+    async def reseal(self, interaction: Interaction, *, payload: Sealed, answer: Sealed | None) -> bool:
+        """Replace what is sealed, and nothing else, where version and payload still are as given."""
+        values = {
+            "where_id": interaction.id,
+            "where_version": interaction.version,
+            "before": interaction.payload,
+            "new_payload": payload,
+            "new_answer": answer,
+        }
+        (outcome,) = await self._database.write((statements.INTERACTION_RESEAL, values), erase=True)
+        return outcome.count == 1
+
+
+def _readable(rows: Sequence[Row]) -> list[Interaction]:
+    found = []
+    for row in rows:
+        try:
+            found.append(_interaction(row))
+        except StoreUnavailable as error:
+            _log.error("%s", error)
+    return found
 
 
 def _interaction(row: Row) -> Interaction:

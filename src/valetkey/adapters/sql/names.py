@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from valetkey.errors import InvalidArguments
 from valetkey.model.connections import Connection
 from valetkey.model.interactions import Interaction
+from valetkey.model.revocations import Revocation
 
 LONGEST = 1024
 """Characters that a name or an id may have: what an index of every database takes."""
@@ -51,6 +52,34 @@ def check_interaction(interaction: Interaction) -> None:
             ("claim", held.claimed_by),
         )
     )
+
+
+def check_revocation(revocation: Revocation) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    held, owner = revocation, revocation.owner
+    _check_names(
+        (
+            ("revocation id", held.id),
+            ("workspace", owner.workspace),
+            ("issuer", owner.issuer),
+            ("subject", owner.subject),
+            ("provider", held.provider),
+            ("handler", held.handler),
+        )
+    )
+
+
+def check_leader(name: str, owner: str) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    _check_names((("work", name), ("leader", owner)))
 
 
 def check_lease(owner: str, attempt: str) -> None:

@@ -6,10 +6,11 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from valetkey.adapters.sql.names import check_connection, check_interaction
+from valetkey.adapters.sql.names import check_connection, check_interaction, check_revocation
 from valetkey.model.caller import Owner
-from valetkey.model.connections import Connection, Health, Sealed
+from valetkey.model.connections import Cause, Connection, Health, Sealed, Standing, key_id_of
 from valetkey.model.interactions import Interaction, InteractionKind, Phase
+from valetkey.model.revocations import Revocation
 
 Row = tuple[Any, ...]
 """One row's columns, in the order of its table."""
@@ -37,7 +38,11 @@ _CONNECTION = (
     _REAL,
     _INTEGER,
     *([_REAL] * 3),
+    _REAL_OR_NONE,
+    _TEXT,
+    _TEXT,
 )
+_REVOCATION = (*([_TEXT] * 6), _BYTES, _REAL, _INTEGER, _REAL, _TEXT)
 _INTERACTION = (
     *([_TEXT] * 8),
     _BYTES,
@@ -86,6 +91,8 @@ def connection_from(row: Row) -> Connection:
             next_try_at=row[21],
             created_at=row[22],
             updated_at=row[23],
+            refresh_at=row[24],
+            cause=Cause(row[25]),
         )
     except (ValueError, TypeError) as error:
         raise DamagedRow("a column holds what it cannot hold") from error
@@ -106,13 +113,15 @@ def connection_values(connection: Connection) -> dict[str, object]:
         "profile": connection.profile,
         "scopes": json.dumps(sorted(connection.scopes)),
         "sealed": connection.sealed,
+        "key_id": key_id_of(connection.sealed),
         "generation": connection.generation,
         "issued_at": connection.issued_at,
         "expires_at": connection.expires_at,
         "refreshable": int(connection.refreshable),
-        "account": None if connection.account is None else _printable(connection.account),
+        "account": None if connection.account is None else printable(connection.account),
         "health": connection.health.value,
-        "reason": _printable(connection.reason),
+        "cause": connection.cause.value,
+        "reason": printable(connection.reason),
         "lease_owner": connection.lease_owner,
         "lease_until": connection.lease_until,
         "attempt_id": connection.attempt_id,
@@ -121,6 +130,19 @@ def connection_values(connection: Connection) -> dict[str, object]:
         "next_try_at": connection.next_try_at,
         "created_at": connection.created_at,
         "updated_at": connection.updated_at,
+        "refresh_at": connection.refresh_at,
+    }
+
+
+def standing_values(standing: Standing) -> dict[str, object]:
+    """A standing's columns by name."""
+    return {
+        "health": standing.health.value,
+        "cause": standing.cause.value,
+        "reason": printable(standing.reason),
+        "fail_count": standing.fail_count,
+        "next_try_at": standing.next_try_at,
+        "updated_at": standing.at,
     }
 
 
@@ -175,7 +197,47 @@ def interaction_values(interaction: Interaction) -> dict[str, object]:
         "created_at": interaction.created_at,
         "expires_at": interaction.expires_at,
         "claimed_by": interaction.claimed_by,
-        "reason": _printable(interaction.reason),
+        "reason": printable(interaction.reason),
+    }
+
+
+def revocation_from(row: Row) -> Revocation:
+    """A row of ``revocations``.
+
+    Raises:
+        DamagedRow: a column holds what it cannot hold.
+    """
+    _check(row, _REVOCATION)
+    return Revocation(
+        id=row[0],
+        owner=Owner(workspace=row[1], issuer=row[2], subject=row[3]),
+        provider=row[4],
+        handler=row[5],
+        sealed=Sealed(row[6]),
+        created_at=row[7],
+        tries=row[8],
+        next_try_at=row[9],
+        reason=row[10],
+    )
+
+
+def revocation_values(revocation: Revocation) -> dict[str, object]:
+    """A revocation's columns by name.
+
+    Raises:
+        InvalidArguments: a name or an id is no text that every database keeps.
+    """
+    check_revocation(revocation)
+    return {
+        "id": revocation.id,
+        **owner_values(revocation.owner),
+        "provider": revocation.provider,
+        "handler": revocation.handler,
+        "sealed": revocation.sealed,
+        "created_at": revocation.created_at,
+        "tries": revocation.tries,
+        "next_try_at": revocation.next_try_at,
+        "reason": printable(revocation.reason),
     }
 
 
@@ -192,6 +254,7 @@ def _check(row: Row, kinds: tuple[_Kinds, ...]) -> None:
             raise DamagedRow("a column holds a value of another type")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """A text for people, as every database keeps it."""
     # What a provider calls an account is shown, never compared: it must not cost the credential beside it.
     return text.encode("utf-8", "replace").decode().replace("\0", "?")

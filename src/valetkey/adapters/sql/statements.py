@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Executable, Table, and_, bindparam, delete, insert, select, text, update
+from typing import Any
 
-from valetkey.adapters.sql.tables import OPEN, connections, interactions
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Executable,
+    Table,
+    and_,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from valetkey.adapters.sql.tables import OPEN, REFRESHES, connections, interactions, leaders, revocations
 
 
 def _owned(table: Table) -> ColumnElement[bool]:
@@ -30,25 +48,75 @@ CONNECTIONS_AT_PROVIDER: Executable = (
 )
 CONNECTION_INSERT: Executable = insert(connections)
 CONNECTION_SAVE: Executable = update(connections).where(_unmoved)
+_held_until = connections.c.lease_until
+_taken: dict[str, Any] = {
+    "lease_owner": bindparam("taker"),
+    "attempt_id": bindparam("attempt"),
+    "attempt_started": bindparam("now"),
+}
+# A lease that would last much longer than any does was told by the clock before a restart of the machine. Much: who
+# waited for the database has read the clock before whoever was faster, and must not take that one's lease.
+_WAITED = text("60.0")
 CONNECTION_LEASE: Executable = (
     update(connections)
-    .where(_unmoved, connections.c.lease_until <= bindparam("now"))
-    .values(
-        lease_owner=bindparam("taker"),
-        lease_until=bindparam("until"),
-        attempt_id=bindparam("attempt"),
-        attempt_started=bindparam("now"),
-    )
+    .where(_unmoved, or_(_held_until <= bindparam("ticks"), _held_until > bindparam("until") + _WAITED))
+    .values(lease_until=bindparam("until"), **_taken)
 )
-CONNECTION_RELEASE: Executable = (
+SERVER_CLOCK: ColumnElement[float] = func.extract("epoch", func.clock_timestamp()).cast(Double)
+CONNECTION_LEASE_BY_SERVER: Executable = (
     update(connections)
-    .where(
-        connections.c.id == bindparam("where_id"),
-        connections.c.lease_owner == bindparam("holder"),
-        connections.c.attempt_id == bindparam("attempt"),
-    )
-    .values(lease_owner=text("''"), lease_until=text("0.0"), attempt_id=text("''"), attempt_started=text("0.0"))
+    .where(_unmoved, _held_until <= SERVER_CLOCK)
+    .values(lease_until=SERVER_CLOCK + bindparam("ttl", type_=Double), **_taken)
 )
+_by_holder = and_(
+    connections.c.id == bindparam("where_id"),
+    connections.c.lease_owner == bindparam("holder"),
+    connections.c.attempt_id == bindparam("attempt"),
+)
+_freed: dict[str, Any] = {"lease_owner": text("''"), "lease_until": text("0.0")}
+_forgotten: dict[str, Any] = {"attempt_id": text("''"), "attempt_started": text("0.0")}
+CONNECTION_RELEASE: Executable = update(connections).where(_by_holder).values(**_freed, **_forgotten)
+CONNECTION_RELEASE_UNCLEAR: Executable = update(connections).where(_by_holder).values(**_freed)
+_standing: dict[str, Any] = {
+    name: bindparam(name) for name in ("health", "cause", "reason", "fail_count", "next_try_at", "updated_at")
+}
+_of_attempt = and_(_unmoved, connections.c.attempt_id == bindparam("attempt"))
+CONNECTION_NOTE: Executable = update(connections).where(_unmoved).values(**_standing)
+CONNECTION_NOTE_ATTEMPT: Executable = update(connections).where(_of_attempt).values(**_standing, **_freed, **_forgotten)
+CONNECTION_NOTE_UNCLEAR: Executable = update(connections).where(_of_attempt).values(**_standing, **_freed)
+CONNECTIONS_DUE: Executable = (
+    select(connections)
+    .where(text(REFRESHES), connections.c.refresh_at <= bindparam("now"), connections.c.next_try_at <= bindparam("now"))
+    .order_by(connections.c.refresh_at)
+    .limit(bindparam("limit"))
+)
+CONNECTIONS_PAGE: Executable = (
+    select(connections)
+    .where(connections.c.id > bindparam("after"))
+    .order_by(connections.c.id)
+    .limit(bindparam("limit"))
+)
+# Two ranges rather than "is not": an index finds them however many rows the newest key has sealed.
+CONNECTIONS_STALE: Executable = (
+    select(connections)
+    .where(
+        or_(connections.c.key_id < bindparam("key_id"), connections.c.key_id > bindparam("key_id")),
+        connections.c.id > bindparam("after"),
+    )
+    .order_by(connections.c.id)
+    .limit(bindparam("limit"))
+)
+CONNECTION_RESEAL: Executable = (
+    update(connections)
+    .where(_unmoved, connections.c.sealed == bindparam("before"))
+    .values(sealed=bindparam("after"), key_id=bindparam("new_key_id"))
+)
+CONNECTION_KEYS: Executable = select(connections.c.key_id, func.count()).group_by(connections.c.key_id)
+CONNECTION_CENSUS: Executable = select(connections.c.provider, connections.c.health, func.count()).group_by(
+    connections.c.provider, connections.c.health
+)
+CONNECTION_UNMOVED: Executable = select(connections).where(_unmoved)
+CONNECTION_DELETE_UNMOVED: Executable = delete(connections).where(_unmoved)
 CONNECTION_DELETE: Executable = delete(connections).where(connections.c.id == bindparam("id"))
 
 _open = text(OPEN)
@@ -67,3 +135,82 @@ INTERACTION_SAVE: Executable = update(interactions).where(
 INTERACTIONS_SWEEP: Executable = delete(interactions).where(
     interactions.c.expires_at < bindparam("before"), text("phase NOT IN ('answered', 'settling')")
 )
+INTERACTIONS_SWEEP_UNSETTLED: Executable = delete(interactions).where(
+    interactions.c.expires_at < bindparam("before"), text("phase IN ('answered', 'settling')")
+)
+INTERACTIONS_PAGE: Executable = (
+    select(interactions)
+    .where(interactions.c.id > bindparam("after"))
+    .order_by(interactions.c.id)
+    .limit(bindparam("limit"))
+)
+INTERACTION_RESEAL: Executable = (
+    update(interactions)
+    .where(
+        interactions.c.id == bindparam("where_id"),
+        interactions.c.version == bindparam("where_version"),
+        interactions.c.payload == bindparam("before"),
+    )
+    .values(payload=bindparam("new_payload"), answer=bindparam("new_answer"))
+)
+
+REVOCATION_INSERT: Executable = insert(revocations)
+# Together with the deletion of its connection, and only if that is still there to be deleted.
+_asked_for = select(*(cast(bindparam(column.name, type_=column.type), column.type) for column in revocations.c))
+REVOCATION_OF_CONNECTION: Executable = insert(revocations).from_select(
+    [column.name for column in revocations.c],
+    _asked_for.where(exists().where(connections.c.id == bindparam("where_id"))),
+)
+REVOCATION_OF_UNMOVED: Executable = insert(revocations).from_select(
+    [column.name for column in revocations.c], _asked_for.where(exists().where(_unmoved))
+)
+REVOCATIONS_DUE: Executable = (
+    select(revocations)
+    .where(revocations.c.next_try_at <= bindparam("now"))
+    .order_by(revocations.c.next_try_at, revocations.c.id)
+    .limit(bindparam("limit"))
+)
+REVOCATION_CLAIM: Executable = (
+    update(revocations)
+    .where(revocations.c.id == bindparam("where_id"), revocations.c.tries == bindparam("where_tries"))
+    .values(tries=bindparam("new_tries"), next_try_at=bindparam("new_next_try_at"))
+)
+REVOCATION_FAIL: Executable = (
+    update(revocations).where(revocations.c.id == bindparam("where_id")).values(reason=bindparam("new_reason"))
+)
+REVOCATION_DELETE: Executable = delete(revocations).where(revocations.c.id == bindparam("id"))
+REVOCATIONS_PAGE: Executable = (
+    select(revocations)
+    .where(revocations.c.id > bindparam("after"))
+    .order_by(revocations.c.id)
+    .limit(bindparam("limit"))
+)
+REVOCATION_RESEAL: Executable = (
+    update(revocations)
+    .where(revocations.c.id == bindparam("where_id"), revocations.c.sealed == bindparam("before"))
+    .values(sealed=bindparam("new_sealed"))
+)
+
+LEADER: Executable = select(leaders.c.name).where(leaders.c.name == bindparam("name"))
+LEADER_INSERT: Executable = insert(leaders)
+_leads = leaders.c.name == bindparam("where_name")
+LEADER_TAKE: Executable = (
+    update(leaders)
+    .where(
+        _leads,
+        or_(
+            leaders.c.owner == bindparam("where_owner"),
+            leaders.c.until <= bindparam("ticks"),
+            leaders.c.until > bindparam("new_until") + _WAITED,
+        ),
+    )
+    .values(owner=bindparam("new_owner"), until=bindparam("new_until"))
+)
+LEADER_TAKE_BY_SERVER: Executable = (
+    update(leaders)
+    .where(_leads, or_(leaders.c.owner == bindparam("where_owner"), leaders.c.until <= SERVER_CLOCK))
+    .values(owner=bindparam("new_owner"), until=SERVER_CLOCK + bindparam("ttl", type_=Double))
+)
+LEADER_DELETE: Executable = delete(leaders).where(_leads, leaders.c.owner == bindparam("where_owner"))
+
+PING: Executable = select(leaders.c.name).limit(1)

@@ -18,6 +18,9 @@ from sqlalchemy import (
 # Times are seconds since the epoch. Double is REAL in SQLite, and keeps its precision in PostgreSQL.
 metadata = MetaData()
 
+REFRESHES = "refreshable = 1 AND health <> 'needs_reauth'"
+"""What may be refreshed without a person; index and query say it in the same words."""
+
 connections = Table(
     "connections",
     metadata,
@@ -45,7 +48,12 @@ connections = Table(
     Column("next_try_at", Double, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    Column("refresh_at", Double),
+    Column("cause", Text, nullable=False, server_default=""),
+    Column("key_id", Text, nullable=False, server_default=""),  # the key that sealed it
     UniqueConstraint("workspace", "issuer", "subject", "provider", "profile", name="uq_connections_account"),
+    Index("ix_connections_refresh_at", "refresh_at", sqlite_where=text(REFRESHES), postgresql_where=text(REFRESHES)),
+    Index("ix_connections_key_id", "key_id", "id"),
 )
 
 OPEN = "phase IN ('open', 'claimed', 'answered', 'settling')"
@@ -82,3 +90,36 @@ interactions = Table(
     ),
     Index("ix_interactions_expires_at", "expires_at"),
 )
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("workspace", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("handler", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_try_at", Double, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("ix_revocations_next_try_at", "next_try_at"),
+)
+
+leaders = Table(
+    "leaders",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("until", Double, nullable=False),
+)
+
+compatibility = Table(
+    "compatibility",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""``reads_since``: the oldest revision whose code may still use this schema."""
