@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import selectors
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -18,6 +19,7 @@ Outcome = asyncio.Task[T] | concurrent.futures.Future[T]
 
 THREAD_NAME = "valetkey-home"
 CLOSING_SECONDS = 5.0
+QUIET_SECONDS = 2.0
 
 _log = logging.getLogger("valetkey")
 
@@ -38,6 +40,19 @@ class HomeLoop:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._outcomes: set[Outcome[Any]] = set()
+        self._upkeep: Work[object] | None = None
+        self._upkept: concurrent.futures.Future[object] | None = None
+
+    def on_start(self, work: Work[object]) -> None:
+        """Run this in the background from the first work on, until :meth:`quiet` or the end."""
+        self._upkeep = work
+
+    def quiet(self) -> None:
+        """End what runs in the background, and wait until it has ended; what else was handed in goes on."""
+        with self._lock:
+            running, self._upkept, self._upkeep = self._upkept, None, None
+        if running is not None and running.cancel() and self._alive() and not self._at_home():
+            self.block(_breathe)
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Make a server's running loop the home; False where another home already runs: that one stays."""
@@ -158,6 +173,9 @@ class HomeLoop:
                 raise RuntimeError("Valetkey is closing. Open it again before you hand in more work.")
             outcome = asyncio.run_coroutine_threadsafe(work(), loop)
             self._outcomes.add(outcome)
+            if self._upkeep is not None and self._upkept is None:
+                self._upkept = asyncio.run_coroutine_threadsafe(self._upkeep(), loop)
+                self._upkept.add_done_callback(_log_failure)
         outcome.add_done_callback(self._outcomes.discard)
         return outcome
 
@@ -183,6 +201,13 @@ def _live(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
+async def _breathe() -> None:
+    """Let a task that was cancelled run to its end, as long as that takes a moment only."""
+    tasks = [task for task in asyncio.all_tasks() if task.cancelling()]
+    if tasks:
+        await asyncio.wait(tasks, timeout=QUIET_SECONDS)
+
+
 def _result(outcome: Outcome[T]) -> T:
     try:
         return outcome.result()
@@ -205,8 +230,11 @@ def _after_fork() -> None:
     """Give every home of a forked child a new start, in the only thread that the child has."""
     for home in _homes:
         if home._loop is not None:  # noqa: SLF001
-            # A child shares its parent's epoll: a loop collected here would take the parent's wake-up out.
+            # A child shares its parent's epoll: a loop or a socket's transport that is collected here, at the latest
+            # when the child ends, would take the parent's own out. So the loop stays, and lets go of the epoll.
             _parents_loops.append(home._loop)  # noqa: SLF001
+            if hasattr(home._loop, "_selector"):  # noqa: SLF001
+                home._loop._selector = selectors.SelectSelector()  # noqa: SLF001
         home._forget()  # noqa: SLF001
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import AuthenticateRequest, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.unfinished import finish_even_if_cancelled
@@ -14,7 +15,6 @@ from valetkey.errors import (
     ExchangeFailed,
     InvalidAnswer,
     InvalidAuthState,
-    UnknownProvider,
     ValetkeyError,
 )
 from valetkey.interactions.service import UNCLEAR, Interactions
@@ -50,18 +50,6 @@ class Links(Protocol):
 
         Raises:
             PortTaken: they cannot be.
-        """
-        ...
-
-
-class Finder(Protocol):
-    """Finds handlers; ``connections/handling.py`` is one."""
-
-    def find(self, name: str | None, provider: str | None) -> Handler:
-        """By name, else the provider's default.
-
-        Raises:
-            UnknownProvider: there is none.
         """
         ...
 
@@ -253,11 +241,3 @@ class Answering:
             pages=self._links.pages,
             request=request,
         )
-
-
-def known(finder: Finder, name: str, provider: str) -> Handler | None:
-    """The handler, where this program has it: a row may be of another program with a handler of its own."""
-    try:
-        return finder.find(name, provider)
-    except UnknownProvider:
-        return None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from valetkey.connections.answer import Answering, Finder
-from valetkey.errors import AuthExpired, InvalidAuthState, ValetkeyError
+from valetkey.connections.answer import Answering
+from valetkey.connections.finder import Finder, known
+from valetkey.connections.revoke import Revoker
+from valetkey.errors import AuthExpired, InvalidAuthState, StoreUnavailable, VaultError
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import ENDED, WAITING, Event
 from valetkey.model.caller import Owner
@@ -14,8 +16,10 @@ from valetkey.model.connections import Connection
 from valetkey.model.interactions import InteractionKind, Phase
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
-from valetkey.ports.world import Home
 from valetkey.vault.seal import Sealer
+
+ROUNDS = 8
+"""How often a deletion begins anew because a refresh moved the row on."""
 
 EXCHANGE = 12.0
 """Seconds that an exchange which is under way may still take: its deadline, and the time to save."""
@@ -28,11 +32,13 @@ class Report:
     Attributes:
         deleted: whether there was one here, or a flow for one; it is gone now.
         revoked: whether the provider said that its tokens are revoked (RFC 7009).
+        queued: whether the provider is asked again later, by whichever process lives then.
         reason: where they are not: why.
     """
 
     deleted: bool
     revoked: bool = False
+    queued: bool = False
     reason: str = ""
 
 
@@ -47,7 +53,7 @@ class Disconnector:
         answering: Answering,
         finder: Finder,
         sealer: Sealer,
-        home: Home,
+        revoker: Revoker,
         wakeups: Wakeups,
     ) -> None:
         self._store = store
@@ -55,18 +61,46 @@ class Disconnector:
         self._answering = answering
         self._finder = finder
         self._sealer = sealer
-        self._home = home
+        self._revoker = revoker
         self._wakeups = wakeups
 
     async def disconnect(self, owner: Owner, provider: str, profile: str) -> Report:
         """Delete the owner's connection and withdraw an open flow; then revoke at the provider, if it can be."""
         withdrawn = await self._withdraw(owner, provider, profile)
-        held = await self._store.get(owner, provider, profile)
-        removed = None if held is None else await self._store.delete(held.id)
-        if removed is None:
-            return Report(deleted=withdrawn)
-        self._wakeups.wake(removed.id)
-        return await self._revoke(removed)
+        for _ in range(ROUNDS):
+            held = await self._store.get(owner, provider, profile)
+            if held is None:
+                return Report(deleted=withdrawn)
+            report = await self._end(held)
+            if report is not None:
+                return report
+        raise StoreUnavailable("The account could not be deleted: its row changes all the time. Try again.")
+
+    async def _end(self, held: Connection) -> Report | None:
+        """Delete that generation and ask for its revocation, in one step; None where it moved on meanwhile."""
+        handler = known(self._finder, held.handler, held.provider)
+        try:
+            credential = self._sealer.open_credential(held)
+        except VaultError as error:
+            removed = await self._store.delete(held.id, generation=held.generation)
+            if removed is None:
+                return None
+            self._wakeups.wake(held.id)
+            return Report(deleted=True, reason=f"It is gone here; it could not be revoked at the provider: {error}")
+        revocation = self._revoker.prepare(held, credential)
+        if await self._store.delete(held.id, generation=held.generation, revocation=revocation) is None:
+            return None
+        self._wakeups.wake(held.id)
+        ended = await self._revoker.revoke(revocation, handler)
+        if ended.revoked:
+            return Report(deleted=True, revoked=True)
+        if ended.queued:
+            return Report(
+                deleted=True,
+                queued=True,
+                reason=f"It is gone here; the provider did not confirm its end yet, and is asked again: {ended.reason}",
+            )
+        return Report(deleted=True, reason=f"It is gone here; {ended.reason}")
 
     async def _withdraw(self, owner: Owner, provider: str, profile: str) -> bool:
         topic = self._answering.topic(provider, profile)
@@ -80,14 +114,3 @@ class Disconnector:
             return False
         moved = await self._interactions.move(pending, Event.EXPIRE, reason="This flow was withdrawn. Begin again.")
         return moved is not None
-
-    async def _revoke(self, removed: Connection) -> Report:
-        try:
-            handler = self._finder.find(removed.handler, removed.provider)
-            credential = self._sealer.open_credential(removed)
-            revoked = await self._home.run(lambda: handler.revoke(credential))
-        except ValetkeyError as error:
-            return Report(deleted=True, reason=f"It is gone here; it could not be revoked at the provider: {error}")
-        if revoked:
-            return Report(deleted=True, revoked=True)
-        return Report(deleted=True, reason=f"It is gone here; {handler.provider.title} offers no way to revoke it.")

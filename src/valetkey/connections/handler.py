@@ -238,6 +238,13 @@ class Handler(ABC):
             ProviderUnavailable: for now; the old credential may still be good.
         """
 
+    def check_refresh(self, credential: Credential) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuse to refresh what was issued to somebody else; nothing is sent, and the row stays as it is.
+
+        Raises:
+            RefreshFailed: this program cannot renew it, another one can.
+        """
+
     def can_refresh(self, credential: Credential) -> bool:
         """Whether :meth:`refresh` has anything to work with."""
         return credential.refresh_token is not None

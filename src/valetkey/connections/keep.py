@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from valetkey.connections.handler import Handler
-from valetkey.connections.refresh import unleased
+from valetkey.connections.refresh import lifetime, unleased
 from valetkey.errors import StoreUnavailable
 from valetkey.model.caller import Owner
-from valetkey.model.connections import Connection, Grant, Health, Sealed
+from valetkey.model.connections import Connection, Grant, Sealed
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock, Entropy
@@ -81,7 +81,6 @@ class Keeper:
         raise StoreUnavailable("The account could not be saved: its row changes all the time. Connect it again.")
 
     def _fill(self, connection: Connection, grant: Grant, handler: Handler, asked: frozenset[str]) -> Connection:
-        now = self._clock.now()
         return replace(
             connection,
             sealed=self._sealer.seal_credential(
@@ -93,13 +92,8 @@ class Keeper:
                 kept=connection.kept,
             ),
             scopes=asked if grant.scopes is None else grant.scopes,
-            issued_at=now,
-            expires_at=grant.expires_at,
             refreshable=handler.can_refresh(grant.credential),
             account=grant.account or connection.account,
-            health=Health.OK,
-            reason="",
-            fail_count=0,
             next_try_at=0.0,
-            updated_at=now,
+            **lifetime(grant, self._clock.now(), self._entropy),
         )

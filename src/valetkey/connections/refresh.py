@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import logging
-import threading
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
+from valetkey.connections.breaker import Breakers
+from valetkey.connections.flights import Flights, follow
 from valetkey.connections.handler import Handler
+from valetkey.connections.pace import MINIMUM, believed, fraction, left_to_wait, pause, soft_expiry
+from valetkey.connections.rotations import Rotations
 from valetkey.connections.states import expired
-from valetkey.connections.unfinished import finish_even_if_cancelled
 from valetkey.errors import (
     BlockedAddress,
+    ExchangeFailed,
     InvalidSetting,
     MissingSetting,
     ProviderUnavailable,
@@ -22,9 +24,10 @@ from valetkey.errors import (
     StoreUnavailable,
     ValetkeyError,
 )
-from valetkey.model.connections import Connection, Grant, Health
+from valetkey.model.connections import Cause, Connection, Credential, Grant, Health, Standing
+from valetkey.model.events import Outcome, Refreshed
 from valetkey.oauth.client import FAILED
-from valetkey.ports.messages import Wakeups
+from valetkey.ports.messages import Recorder, Wakeups
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock, Entropy, Home
 from valetkey.vault.seal import Sealer
@@ -32,22 +35,20 @@ from valetkey.vault.seal import Sealer
 LEASE = 20.0
 """Seconds that a refresh may hold its connection: more than an exchange's deadline and the margin to save."""
 
-POLL = 0.05
-"""Seconds between two looks at a row that another process refreshes."""
-
-RETRY = 0.25
-"""Seconds between two tries to save a rotation."""
-
 OWN = 15.0
 """Seconds that a handler may take to refresh: less than its lease."""
 
-MINIMUM = 30.0
-"""Seconds between two refreshes of a token that comes back as short-lived as it went."""
+START = LEASE - OWN
+"""Seconds after asking for the lease within which the request must go out; a process that stood still is too late."""
 
-FOLLOW = 30.0
-"""Seconds that a caller waits for another's refresh in this process."""
+POLL = 0.02, 0.05
+"""Seconds between two looks at a row that another process refreshes, jitter in between."""
 
-_log = logging.getLogger("valetkey")
+PATIENCE = 2 * LEASE
+"""Seconds that a flight waits for another process."""
+
+_SOFT = (ProviderUnavailable, InvalidSetting, MissingSetting, BlockedAddress, StoreUnavailable)
+"""What is no failure as long as the old token serves."""
 
 
 class Refresher:
@@ -66,16 +67,20 @@ class Refresher:
         entropy: Entropy,
         home: Home,
         wakeups: Wakeups,
+        rotations: Rotations,
+        breakers: Breakers,
+        recorder: Recorder,
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._clock = clock
         self._entropy = entropy
-        self._home = home
         self._wakeups = wakeups
+        self._rotations = rotations
+        self._breakers = breakers
+        self._recorder = recorder
         self._me = entropy.token(12)
-        self._lock = threading.Lock()
-        self._flights: dict[str, concurrent.futures.Future[Connection]] = {}
+        self.flights = Flights(home)
 
     async def fresh(self, connection: Connection, handler: Handler, *, rejected: bool = False) -> Connection:
         """The connection with a token that is good now.
@@ -86,143 +91,150 @@ class Refresher:
         Raises:
             RefreshFailed: final; the person has to sign in again.
             InvalidSetting: the token has ended, and the provider refused us, the client.
-            ProviderUnavailable: the token has ended, and the provider cannot renew it now.
+            ProviderUnavailable: the token has ended, and the provider cannot renew it now; says when to try again.
+            StoreUnavailable: the token has ended, and the database cannot be used.
         """
-        usable = not rejected and not expired(connection, self._clock.now())
-        with self._lock:
-            flight = self._flights.get(connection.id)
-            leading = flight is None
-            if flight is None:
-                flight = concurrent.futures.Future()
-                # Else a follower who is cancelled would cancel it for all.
-                flight.set_running_or_notify_cancel()
-                self._flights[connection.id] = flight
-        if not leading:
-            return connection if usable else await _follow(flight)
-        if usable and self._clock.now() < connection.next_try_at:
-            self._land(connection.id, flight, connection)
+        now = self._clock.now()
+        usable = not rejected and not expired(connection, now)
+        if usable and left_to_wait(connection, now):
             return connection
-        await self._lead(connection, handler, flight)
+        flight, leading = self.flights.board(connection.id)
+        if not leading:
+            return connection if usable else await follow(flight)
+        await self.flights.fly(
+            connection.id,
+            flight,
+            lambda: self._refresh(connection, handler, usable=usable),
+            at_home=handler.at_home,
+        )
         try:
             return flight.result()
-        except (ProviderUnavailable, InvalidSetting, MissingSetting, BlockedAddress):
+        except _SOFT:
             if usable:
                 return connection
             raise
 
-    async def _lead(
-        self, connection: Connection, handler: Handler, flight: concurrent.futures.Future[Connection]
-    ) -> None:
-        async def fly() -> None:
-            try:
-                result = await self._refresh(connection, handler)
-            except BaseException as error:
-                self._land(connection.id, flight, error)
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                self._land(connection.id, flight, result)
-
-        def crash(_: object) -> None:
-            # A task that is cancelled before its first step never lands by itself.
-            if not flight.done():
-                self._land(connection.id, flight, asyncio.CancelledError())
-
-        if not handler.at_home:
-            await finish_even_if_cancelled(fly, crash)
-            return
-        try:
-            await self._home.run(fly)
-        except Exception as error:  # the home was closed: the flight itself raises nothing
-            crash(error)
-            raise
-
-    def _land(
-        self, connection_id: str, flight: concurrent.futures.Future[Connection], result: Connection | BaseException
-    ) -> None:
-        with self._lock:
-            self._flights.pop(connection_id, None)
-        if isinstance(result, Connection):
-            flight.set_result(result)
-        elif isinstance(result, asyncio.CancelledError):
-            flight.set_exception(ProviderUnavailable("The refresh was interrupted. Call again."))
-        else:
-            flight.set_exception(result)
-
-    async def _refresh(self, seen: Connection, handler: Handler) -> Connection:
+    async def _refresh(self, seen: Connection, handler: Handler, *, usable: bool) -> Connection:
         attempt = self._entropy.token(12)
-        deadline = self._clock.monotonic() + 2 * LEASE
+        deadline = self._clock.monotonic() + PATIENCE
         while True:
-            current = await self._store.by_id(seen.id)
-            if current is None:
-                raise RefreshFailed(FAILED + " The account was disconnected.")
-            if current.generation != seen.generation:
+            current, done = await self._look(seen, handler, usable=usable)
+            if done:
                 return current
-            if current.health is Health.NEEDS_REAUTH:
-                raise RefreshFailed(f"{FAILED} {current.reason}".strip())
-            now = self._clock.now()
-            if await self._store.lease(
-                current.id, generation=current.generation, owner=self._me, attempt=attempt, now=now, until=now + LEASE
-            ):
-                return await self._renew(replace(current, attempt_id=attempt), handler)
-            if self._clock.monotonic() > deadline:
-                raise ProviderUnavailable("Another process is refreshing this account and does not end. Call again.")
-            await self._clock.sleep(POLL)
+            credential = self._credential(current, handler)
+            async with self._breakers.of(current.provider).turn():
+                began = self._clock.monotonic()
+                now = self._clock.now()
+                # The attempt is in the row before the request goes out: a crash leaves a trace.
+                if await self._store.lease(
+                    current.id,
+                    generation=current.generation,
+                    owner=self._me,
+                    attempt=attempt,
+                    now=now,
+                    ttl=LEASE,
+                ):
+                    return await self._renew(current, attempt, credential, handler, began=began, usable=usable)
+            await self._wait(current, deadline)
 
-    async def _renew(self, current: Connection, handler: Handler) -> Connection:
+    async def _look(self, seen: Connection, handler: Handler, *, usable: bool) -> tuple[Connection, bool]:
+        """The row as it is now, and whether it is what is wanted already."""
+        current = await self._store.by_id(seen.id)
+        if current is None:
+            raise RefreshFailed(FAILED + " The account was disconnected.")
+        waiting = await self._rotations.settle(current)
+        if waiting is not None:
+            current = waiting
+        # Somebody renewed it meanwhile; where this process stood still since then, that has ended, too.
+        over = current.refreshable and expired(current, self._clock.now())
+        if current.generation != seen.generation and not over:
+            return current, True
+        if current.health is Health.NEEDS_REAUTH:
+            raise RefreshFailed(f"{FAILED} {current.reason}".strip())
+        left = left_to_wait(current, self._clock.now())
+        if left and (usable or current.health is not Health.OK):
+            if current.health is Health.CONFIG_ERROR:
+                raise InvalidSetting(f"{current.reason} It is tried again in {left:.0f} s.")
+            raise ProviderUnavailable(
+                current.reason or f"{handler.provider.title} is not asked again so soon. Try again later.",
+                retry_after=left,
+            )
+        return current, False
+
+    async def _wait(self, current: Connection, deadline: float) -> None:
+        """Until the row may have changed: a hint comes, or it is looked at again."""
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise ProviderUnavailable("Another process is refreshing this account and does not end. Call again.")
+        shortest, longest = POLL
+        await self._clock.sleep(min(left, shortest + fraction(self._entropy) * (longest - shortest)))
+
+    def _credential(self, current: Connection, handler: Handler) -> Credential:
+        credential = self._sealer.open_credential(current)
+        # Not noted in the row: for whoever connected it, it is as good as before.
+        handler.check_refresh(credential)
+        return credential
+
+    async def _renew(
+        self,
+        before: Connection,
+        attempt: str,
+        credential: Credential,
+        handler: Handler,
+        *,
+        began: float,
+        usable: bool,
+    ) -> Connection:
+        """Ask the provider, and note in the row what came of it."""
+        unclear = bool(before.attempt_id)  # what became of the last one is not known
+        outcome = Outcome.TRANSIENT
         try:
-            credential = self._sealer.open_credential(current)
-            grant = await self._within(handler.refresh(credential, current.scopes), handler)
-        except RefreshFailed as error:
-            newer = await self._store.by_id(current.id)
-            if newer is not None and newer.generation != current.generation:
-                return newer
-            await self.mark(current, Health.NEEDS_REAUTH, str(error).removeprefix(FAILED).strip())
-            raise
-        except (InvalidSetting, MissingSetting, BlockedAddress) as error:
-            await self.mark(current, Health.CONFIG_ERROR, str(error))
-            raise
-        except ProviderUnavailable as error:
-            await self.mark(current, Health.TRANSIENT, str(error), wait=error.retry_after or 0.0)
-            raise
-        except BaseException:
-            await self._store.release(current.id, owner=self._me, attempt=current.attempt_id)
-            raise
-        return await self._keep(current, handler, grant)
+            if self._clock.monotonic() - began > START:
+                # This process stood still; by now another one may hold the lease.
+                await self._store.release(before.id, owner=self._me, attempt=attempt, unclear=unclear)
+                raise ProviderUnavailable("This machine stood still while an account was refreshed. Call again.")
+            try:
+                grant = await self._within(handler.refresh(credential, before.scopes), handler)
+            except ValetkeyError as error:
+                moved = await self._failed(before, attempt, error, unclear=unclear)
+                if moved is None:
+                    outcome = _outcome(error, unclear=unclear)
+                    raise
+                return moved
+            except BaseException:
+                with suppress(StoreUnavailable):
+                    await self._store.release(before.id, owner=self._me, attempt=attempt, unclear=True)
+                raise
+            self._breakers.of(before.provider).succeeded()
+            outcome = Outcome.DISCARDED
+            grant = replace(grant, expires_at=believed(grant, credential, self._clock.now()))
+            kept = await self._rotations.keep(self._renewed(before, handler, grant), generation=before.generation)
+            if kept is None:
+                raise RefreshFailed(FAILED + " The account was disconnected meanwhile.")
+            outcome = Outcome.OK
+            return kept
+        finally:
+            seconds = self._clock.monotonic() - began
+            self._recorder.record(Refreshed(provider=before.provider, outcome=outcome, seconds=seconds, ahead=usable))
 
-    async def _keep(self, current: Connection, handler: Handler, grant: Grant) -> Connection:
+    def _renewed(self, before: Connection, handler: Handler, grant: Grant) -> Connection:
         now = self._clock.now()
-        generation = current.generation + 1
-        renewed = replace(
-            unleased(current),
+        generation = before.generation + 1
+        return replace(
+            unleased(before),
             sealed=self._sealer.seal_credential(
                 grant.credential,
-                connection_id=current.id,
-                owner=current.owner,
-                provider=current.provider,
+                connection_id=before.id,
+                owner=before.owner,
+                provider=before.provider,
                 generation=generation,
             ),
             generation=generation,
-            scopes=current.scopes if grant.scopes is None else grant.scopes,
-            issued_at=now,
-            expires_at=grant.expires_at,
+            scopes=before.scopes if grant.scopes is None else grant.scopes,
             refreshable=handler.can_refresh(grant.credential),
-            health=Health.OK,
-            reason="",
-            fail_count=0,
             next_try_at=now + MINIMUM,
-            updated_at=now,
+            **lifetime(grant, now, self._entropy),
         )
-        if await self._save(renewed, current.generation):
-            self._wakeups.wake(current.id)
-            return renewed
-        newer = await self._store.by_id(current.id)
-        if newer is None:
-            with suppress(ValetkeyError):
-                await handler.revoke(grant.credential)  # nobody else knows of it
-            raise RefreshFailed(FAILED + " The account was disconnected meanwhile.")
-        _log.warning("connection %s moved on while it was refreshed; the newer credential is used", current.id)
-        return newer
 
     async def _within(self, refreshing: Awaitable[Grant], handler: Handler) -> Grant:
         """A refresh that outlives its lease could be sent twice."""
@@ -233,38 +245,94 @@ class Refresher:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise ProviderUnavailable(f"{handler.name} did not refresh within {OWN:g} s. Call again.") from None
+            raise ExchangeFailed(f"{handler.name} did not refresh within {OWN:g} s. Call again.", sent=True) from None
 
-    async def _save(self, renewed: Connection, generation: int) -> bool:
-        """Save a rotation. The old token may be dead by now: while the database cannot take it, it is tried again."""
-        deadline = self._clock.monotonic() + LEASE
-        while True:
-            try:
-                return await self._store.save(renewed, generation=generation)
-            except StoreUnavailable:
-                if self._clock.monotonic() > deadline:
-                    raise
-            await self._clock.sleep(RETRY)
+    async def _failed(
+        self, before: Connection, attempt: str, error: ValetkeyError, *, unclear: bool
+    ) -> Connection | None:
+        """Note a failure; the connection, where it moved on meanwhile."""
+        breaker = self._breakers.of(before.provider)
+        if isinstance(error, RefreshFailed):
+            breaker.succeeded()
+            with suppress(StoreUnavailable):
+                newer = await self._store.by_id(before.id)
+                if newer is not None and newer.generation != before.generation:
+                    return newer
+            cause = Cause.LOST_ROTATION if unclear else Cause.REFUSED
+            await self._note(before, Health.NEEDS_REAUTH, cause, error, attempt=attempt)
+        elif isinstance(error, InvalidSetting | MissingSetting | BlockedAddress):
+            breaker.succeeded()
+            await self._note(before, Health.CONFIG_ERROR, Cause.SETUP, error, attempt=attempt, unclear=unclear)
+        elif isinstance(error, ProviderUnavailable) and error.retry_after is not None:
+            # It answers, and asks for time.
+            breaker.succeeded()
+            await self._note(before, Health.TRANSIENT, Cause.RATE_LIMITED, error, attempt=attempt, unclear=unclear)
+        else:
+            breaker.failed()
+            # Whatever may have arrived may have been acted on; its answer would have held the next refresh token.
+            lost = unclear or not isinstance(error, ExchangeFailed) or error.sent
+            await self._note(before, Health.TRANSIENT, Cause.UNAVAILABLE, error, attempt=attempt, unclear=lost)
+        return None
 
-    async def mark(self, current: Connection, health: Health, reason: str, *, wait: float = 0.0) -> None:
-        """Note a failure; the credential and its generation stay, so that nothing is lost.
-
-        ``wait``: seconds that the provider asked for before the next try.
-        """
+    async def _note(
+        self,
+        before: Connection,
+        health: Health,
+        cause: Cause,
+        error: ValetkeyError,
+        *,
+        attempt: str,
+        unclear: bool = False,
+    ) -> None:
         now = self._clock.now()
-        count = current.fail_count + 1
-        await self._store.save(
-            replace(
-                unleased(current),
-                health=health,
-                reason=reason,
-                fail_count=count,
-                next_try_at=now + max(wait, min(300.0, 2.0 ** min(count, 9))),
-                updated_at=now,
-            ),
-            generation=current.generation,
+        failures = before.fail_count + 1
+        asked = error.retry_after if isinstance(error, ProviderUnavailable) else None
+        wait = max(asked or 0.0, pause(failures, self._entropy))
+        standing = Standing(
+            health=health,
+            cause=cause,
+            reason=str(error).removeprefix(FAILED).strip(),
+            fail_count=failures,
+            next_try_at=now + wait,
+            at=now,
         )
-        self._wakeups.wake(current.id)
+        if isinstance(error, ProviderUnavailable):
+            error.retry_after = wait
+        # A database that is away costs the note, never the error: the lease ends by itself, and leaves its trace.
+        with suppress(StoreUnavailable):
+            await self._store.note(
+                before.id, generation=before.generation, standing=standing, attempt=attempt, unclear=unclear
+            )
+        self._wakeups.wake(before.id)
+
+    async def reject(self, connection: Connection, reason: str) -> None:
+        """The provider's API refuses what was just renewed: a person has to connect the account again."""
+        now = self._clock.now()
+        standing = Standing(
+            health=Health.NEEDS_REAUTH,
+            cause=Cause.REJECTED,
+            reason=reason,
+            fail_count=connection.fail_count + 1,
+            next_try_at=now,
+            at=now,
+        )
+        await self._store.note(connection.id, generation=connection.generation, standing=standing)
+        self._wakeups.wake(connection.id)
+
+
+def lifetime(grant: Grant, now: float, entropy: Entropy) -> dict[str, Any]:
+    """What a new credential changes of a connection's state: its life begins, and all is well."""
+    ends = grant.expires_at
+    return {
+        "issued_at": now,
+        "expires_at": ends,
+        "refresh_at": None if ends is None else soft_expiry(issued_at=now, expires_at=ends, entropy=entropy),
+        "health": Health.OK,
+        "cause": Cause.NONE,
+        "reason": "",
+        "fail_count": 0,
+        "updated_at": now,
+    }
 
 
 def unleased(connection: Connection) -> Connection:
@@ -272,10 +340,7 @@ def unleased(connection: Connection) -> Connection:
     return replace(connection, lease_owner="", lease_until=0.0, attempt_id="", attempt_started=0.0)
 
 
-async def _follow(flight: concurrent.futures.Future[Connection]) -> Connection:
-    """Wait for it, not for ever: a user's own handler may fly on the very loop that a synchronous call blocks."""
-    try:
-        async with asyncio.timeout(FOLLOW):
-            return await asyncio.wrap_future(flight)
-    except TimeoutError:
-        raise ProviderUnavailable("The account is being refreshed, and that does not end. Call again.") from None
+def _outcome(error: ValetkeyError, *, unclear: bool) -> Outcome:
+    if isinstance(error, RefreshFailed):
+        return Outcome.LOST_ROTATION if unclear else Outcome.REFUSED
+    return Outcome.TRANSIENT if isinstance(error, ProviderUnavailable) else Outcome.CONFIG_ERROR
