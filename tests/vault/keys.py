@@ -2,11 +2,12 @@
 
 import base64
 import hashlib
+from collections.abc import Hashable
 from typing import Any
 
 from tests.stores.values import ADA
 from valetkey.model.connections import Credential, Sealed
-from valetkey.ports.world import Key
+from valetkey.ports.world import Key, KeySource
 from valetkey.secret import Secret
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
@@ -35,9 +36,26 @@ class Given:
     def __init__(self, *ids: str) -> None:
         self.ids = list(ids)
         self.asked = 0
+        self.looked = 0
         self.error: Exception | None = None
 
-    def keys(self) -> tuple[Key, ...]:
+    name = "given"
+
+    def stamp(self) -> Hashable:
+        """What a test changed."""
+        self.looked += 1
+        return (*self.ids, str(self.error))
+
+    def add(self) -> Key:
+        """A new first one."""
+        self.ids.insert(0, f"k{len(self.ids) + 1}")
+        return self.keys()[0]
+
+    def remove(self, key_id: str) -> None:
+        """Take it away."""
+        self.ids.remove(key_id)
+
+    def keys(self, *, make: bool = True) -> tuple[Key, ...]:
         """Keys of those ids, made of their ids."""
         self.asked += 1
         if self.error is not None:
@@ -53,7 +71,12 @@ def material(name: str) -> bytes:
 def a_vault(*ids: str) -> tuple[Sealer, Given]:
     """A sealer over given keys, and their source."""
     source = Given(*(ids or ("k1",)))
-    return Sealer(Keyring(source), Dice()), source
+    return Sealer(a_ring(source), Dice()), source
+
+
+def a_ring(source: KeySource) -> Keyring:
+    """A keyring for which no time goes by: it reads its source again only when it has to."""
+    return Keyring(source, ticks=lambda: 0.0)
 
 
 ACCESS = "canary-access-3b1f"
@@ -63,6 +86,7 @@ FULL = Credential(
     refresh_token=Secret(REFRESH),
     fields={"user": Secret("canary-user"), "password": Secret('pä"ss\n\0')},
     token_type="mac",
+    client_id="canary-client",
     context_class="my_package.context:MyContext",
     context=Secret('{"answer": 42}'),
 )

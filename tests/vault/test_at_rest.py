@@ -7,11 +7,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.stores.values import ADA, a_connection, an_interaction, in_sqlite
-from tests.vault.keys import ACCESS, FULL, REFRESH, Dice
-from valetkey.adapters.keysources import FileKeys
+from tests.vault.keys import ACCESS, FULL, REFRESH, Dice, a_ring
+from valetkey.adapters.keys_file import FileKeys
 from valetkey.model.interactions import Phase
 from valetkey.testing.clock import ManualClock
-from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
 
 CANARIES = (ACCESS, REFRESH, "canary-user", "canary-verifier", "canary-code")
@@ -47,7 +46,7 @@ def test_the_hunt_finds_what_is_there(tmp_path):
 
 
 async def test_no_secret_is_in_a_file_in_any_spelling(home):
-    sealer = Sealer(Keyring(FileKeys(home / "vault.keys", entropy=Dice(), clock=ManualClock())), Dice("nonces"))
+    sealer = Sealer(a_ring(FileKeys(home / "vault.keys", entropy=Dice(), clock=ManualClock())), Dice("nonces"))
     stores = in_sqlite(home / "valetkey.db")
 
     def sealed(connection_id: str, generation: int):
@@ -75,7 +74,7 @@ async def test_no_secret_is_in_a_file_in_any_spelling(home):
     assert found(home) == []
 
     again = in_sqlite(home / "valetkey.db")
-    fresh = Sealer(Keyring(FileKeys(home / "vault.keys", entropy=Dice(), clock=ManualClock())), Dice())
+    fresh = Sealer(a_ring(FileKeys(home / "vault.keys", entropy=Dice(), clock=ManualClock())), Dice())
     kept, settled = await again.connections.by_id(row.id), await again.interactions.get(asked.id)
     assert kept is not None
     assert settled is not None

@@ -2,15 +2,18 @@
 
 import hashlib
 import hmac
+import logging
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from tests.vault.keys import Given, material
+from tests.vault.keys import Given, a_ring, material
 from valetkey.errors import KeyUnavailable
 from valetkey.ports.world import Key
+from valetkey.testing.clock import ManualClock
+from valetkey.vault import keyring
 from valetkey.vault.keyring import Keyring, Purpose
 
 
@@ -22,7 +25,7 @@ def hkdf(root: bytes, info: bytes) -> bytes:
 
 @pytest.mark.parametrize("purpose", ["seal", "sign", "hash"])
 def test_each_purpose_has_a_key_of_its_own_by_hkdf(purpose):
-    ring = Keyring(Given("new", "old"))
+    ring = a_ring(Given("new", "old"))
     for key_id in ("new", "old"):
         expected = hkdf(material(key_id), f"valetkey {purpose} 1".encode())
         assert ring.subkey(Purpose(purpose), key_id) == expected
@@ -37,7 +40,7 @@ def test_the_helper_above_computes_what_rfc_5869_prints():
 
 def test_nothing_is_read_before_the_first_need_and_then_once():
     source = Given("new", "old")
-    ring = Keyring(source)
+    ring = a_ring(source)
     assert source.asked == 0
     assert ring.newest == "new"
     assert ring.ids() == ("new", "old")
@@ -62,7 +65,7 @@ class Door:
 
 def test_keys_are_read_once_by_all_threads():
     source = Given("k1")
-    ring = Keyring(source)
+    ring = a_ring(source)
     ring._loading = Door(8)  # type: ignore[assignment]
     threads = [threading.Thread(target=lambda: ring.newest) for _ in range(8)]
     for thread in threads:
@@ -74,7 +77,7 @@ def test_keys_are_read_once_by_all_threads():
 
 def test_a_new_first_key_writes_after_reloading():
     source = Given("k1")
-    ring = Keyring(source)
+    ring = a_ring(source)
     assert ring.newest == "k1"
     source.ids.insert(0, "k2")
     assert ring.newest == "k1"
@@ -83,9 +86,125 @@ def test_a_new_first_key_writes_after_reloading():
     assert ring.ids() == ("k2", "k1")
 
 
+def timed(*ids: str) -> tuple[Keyring, Given, ManualClock]:
+    source, clock = Given(*ids), ManualClock()
+    return Keyring(source, ticks=clock.monotonic), source, clock
+
+
+def test_a_new_first_key_writes_within_five_seconds_by_itself():
+    """V-06."""
+    ring, source, clock = timed("k1")
+    assert ring.newest == "k1"
+    source.ids.insert(0, "k2")
+    clock.advance(5)
+    assert ring.newest == "k2"
+    source.ids.insert(0, "k3")
+    assert ring.newest == "k2"
+    clock.advance(5)
+    assert ring.newest == "k3"
+
+
+def test_the_source_is_looked_at_once_a_second_however_much_is_sealed():
+    ring, source, clock = timed("k1")
+    for _ in range(1_000):
+        assert ring.newest == "k1"
+        ring.cipher("k1")
+    assert (source.asked, source.looked) == (1, 1)
+    for _ in range(10):
+        clock.advance(1)
+        for _ in range(1_000):
+            assert ring.newest == "k1"
+    assert (source.asked, source.looked) == (1, 11)
+
+
+def test_one_who_only_opens_never_looks():
+    ring, source, clock = timed("k1")
+    ring.cipher("k1")
+    looked = source.looked
+    clock.advance(3600)
+    for _ in range(100):
+        ring.cipher("k1")
+    assert source.looked == looked
+
+
+def test_of_many_threads_one_looks_and_all_write_with_what_it_saw():
+    ring, source, clock = timed("k1")
+    assert ring.newest == "k1"
+    source.ids.insert(0, "k2")
+    clock.advance(5)
+    ring._loading = Door(8)  # type: ignore[assignment]
+    seen: list[str] = []
+    threads = [threading.Thread(target=lambda: seen.append(ring.newest)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert seen == ["k2"] * 8
+    assert (source.asked, source.looked) == (2, 3)
+
+
+def test_keys_known_so_far_go_on_writing_while_the_source_fails_and_that_is_said_once(caplog):
+    """R-24."""
+    ring, source, clock = timed("k1")
+    assert ring.newest == "k1"
+    source.error = KeyUnavailable("The key store does not answer. Try again.")
+    for _ in range(3):
+        clock.advance(5)
+        assert ring.newest == "k1"
+        ring.cipher("k1")
+    assert len([record for record in caplog.records if "does not answer" in record.getMessage()]) == 1
+    source.ids.insert(0, "k2")
+    source.error = None
+    clock.advance(5)
+    assert ring.newest == "k2"
+
+
+def test_a_change_while_the_source_is_read_is_not_missed():
+    class Late(Given):
+        """Its keys change between reading them and the next look."""
+
+        def keys(self, *, make: bool = True) -> tuple[Key, ...]:
+            found = super().keys()
+            if self.ids == ["k1"]:
+                self.ids.insert(0, "k2")
+            return found
+
+    clock = ManualClock()
+    ring = Keyring(Late("k1"), ticks=clock.monotonic)
+    assert ring.newest == "k1"
+    clock.advance(5)
+    assert ring.newest == "k2"
+
+
+def test_very_many_seals_with_one_key_are_said_once(monkeypatch, caplog):
+    """V-05: NIST SP 800-38D §8.3 allows 2^32 with random nonces; sixteen processes may do a sixteenth each."""
+    assert keyring.WARN_AT * 16 == 2**32
+    monkeypatch.setattr(keyring, "WARN_AT", 1_000)
+    caplog.set_level(logging.INFO, "valetkey")
+    ring = a_ring(Given("k2", "k1"))
+    for _ in range(999):
+        ring.count("k2")
+    ring.count("k1")
+    assert caplog.records == []
+
+    def count() -> None:
+        for _ in range(500):
+            ring.count("k2")
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "key k2 has sealed 1000 times" in record.getMessage()
+    assert "valetkey vault rotate" in record.getMessage()
+
+
 def test_a_key_that_another_process_added_is_found_without_a_restart():
     source = Given("k1")
-    ring = Keyring(source)
+    ring = a_ring(source)
     ring.cipher("k1")
     source.ids.insert(0, "k2")
     assert ring.subkey(Purpose.SEAL, "k2") == hkdf(material("k2"), b"valetkey seal 1")
@@ -94,7 +213,7 @@ def test_a_key_that_another_process_added_is_found_without_a_restart():
 
 def test_a_key_that_was_taken_away_opens_nothing_after_reloading():
     source = Given("k2", "k1")
-    ring = Keyring(source)
+    ring = a_ring(source)
     ring.cipher("k1")
     source.ids.remove("k1")
     ring.reload()
@@ -104,12 +223,12 @@ def test_a_key_that_was_taken_away_opens_nothing_after_reloading():
 
 def test_an_unknown_key_is_named_with_what_to_do():
     with pytest.raises(KeyUnavailable, match=r"vault key k9 .* VALETKEY_VAULT_KEY.* connect the account again\.$"):
-        Keyring(Given("k1")).cipher("k9")
+        a_ring(Given("k1")).cipher("k9")
 
 
 def test_known_keys_stay_when_the_source_fails():
     source = Given("k1")
-    ring = Keyring(source)
+    ring = a_ring(source)
     cipher = ring.cipher("k1")
     source.error = KeyUnavailable("The key store does not answer. Try again.")
     with pytest.raises(KeyUnavailable, match="does not answer"):
@@ -120,20 +239,21 @@ def test_known_keys_stay_when_the_source_fails():
 
 
 def test_asking_for_an_unknown_key_does_not_make_the_others_anew():
-    ring = Keyring(Given("k1"))
+    ring = a_ring(Given("k1"))
     cipher = ring.cipher("k1")
     with pytest.raises(KeyUnavailable):
         ring.cipher("k9")
     assert ring.cipher("k1") is cipher
 
 
-class Broken:
+class Broken(Given):
     """A source with keys that cannot be used."""
 
     def __init__(self, *keys: Key) -> None:
+        super().__init__()
         self._keys = keys
 
-    def keys(self) -> tuple[Key, ...]:
+    def keys(self, *, make: bool = True) -> tuple[Key, ...]:
         """Those keys."""
         return self._keys
 
@@ -141,11 +261,11 @@ class Broken:
 @pytest.mark.parametrize("keys", [(), (Key(id="k1", material=b"x" * 31),), (Key(id="k1", material=b""),)])
 def test_keys_that_cannot_be_used_are_refused(keys):
     with pytest.raises(KeyUnavailable):
-        _ = Keyring(Broken(*keys)).newest
+        _ = a_ring(Broken(*keys)).newest
 
 
 def test_no_key_is_printed():
-    ring = Keyring(Given("k1"))
+    ring = a_ring(Given("k1"))
     ring.cipher("k1")
     seen = repr((ring, ring._ring, Given("k1").keys()))
     for secret in (material("k1"), ring.subkey(Purpose.SEAL, "k1")):

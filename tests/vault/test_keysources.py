@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.vault.keys import Dice
-from valetkey.adapters.keysources import EnvironmentKey, FileKeys
+from valetkey.adapters.keys_file import FileKeys, KeyFile
+from valetkey.adapters.keysources import EnvironmentKey, SeveralKeys
+from valetkey.adapters.system import SystemEntropy
 from valetkey.errors import InvalidSetting, KeyUnavailable
-from valetkey.ports.world import Key
+from valetkey.ports.world import Key, KeySource
 from valetkey.secret import Secret
 from valetkey.testing.clock import ManualClock
 
 ONE = bytes.fromhex("5f3c9a017be48d26c0f1447890ab3ed265119c04f7e8b2135dca6087e9413bf0")
+THREE = bytes.fromhex("0c1d2e3f405162738495a6b7c8d9eafb0d1c2b3a49586776859403f2e1d0cfbe")
 TWO = bytes.fromhex("a1b2038cde94f57617e8d9cabb0a2c3d4e5f60718293a4b5c6d7e8f90a1b2c3e")
 
 
@@ -26,7 +29,7 @@ def base64url(material: bytes) -> str:
 
 
 def source(path: Path) -> FileKeys:
-    return FileKeys(path, entropy=Dice(), clock=ManualClock(1_750_000_000.5))
+    return FileKeys(path, entropy=SystemEntropy(), clock=ManualClock(1_750_000_000.5))
 
 
 SPELLINGS = [
@@ -202,7 +205,7 @@ def test_a_folder_in_its_place_and_a_place_that_cannot_be_made_are_said(tmp_path
 PROGRAM = """
 import sys
 from pathlib import Path
-from valetkey.adapters.keysources import FileKeys
+from valetkey.adapters.keys_file import FileKeys
 from valetkey.adapters.system import SystemClock, SystemEntropy
 keys = FileKeys(Path(sys.argv[1]), entropy=SystemEntropy(), clock=SystemClock())
 print("ready", flush=True)
@@ -253,3 +256,176 @@ def test_no_key_is_printed():
     seen = repr((environment, environment.keys()))
     assert ONE.hex() not in seen
     assert repr(ONE)[2:-1] not in seen
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with nothing else in it."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
+
+
+def materials(keys: KeySource) -> list[bytes]:
+    found = keys.keys()
+    return [key.material for key in found]
+
+
+def test_a_key_is_added_before_the_others_and_kept(place):
+    path = keep(place / "vault.keys", f"# ours\n{line(ONE)}")
+    keys = source(path)
+    before = keys.stamp()
+    added = keys.add()
+    assert keys.stamp() != before
+    assert materials(source(path)) == [added.material, ONE]
+    assert source(path).keys()[0] == added
+    assert (added.created_at, added.source) == (1_750_000_000, "file")
+    assert "# ours\n" in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(place.iterdir()) == [path]
+
+
+def test_adding_to_a_file_that_is_not_there_makes_the_first_key_too(place):
+    path = place / "home" / "vault.keys"
+    added = source(path).add()
+    assert source(path).keys()[0].id == added.id
+    assert len(source(path).keys()) == 2
+
+
+def test_a_link_to_the_file_stays_a_link(place):
+    (place / "kept").mkdir()
+    path = keep(place / "kept" / "vault.keys", line(ONE))
+    link = place / "vault.keys"
+    link.symlink_to(path)
+    source(link).add()
+    assert link.is_symlink()
+    assert len(source(path).keys()) == 2
+
+
+def test_a_key_is_removed_and_nothing_else(place):
+    path = keep(place / "vault.keys", f"# newest first\n{line(TWO)}\n# the old one\n{line(ONE)}")
+    newest, old = source(path).keys()
+    source(path).remove(old.id)
+    source(path).remove(old.id)
+    assert source(path).keys() == (newest,)
+    assert base64url(ONE) not in path.read_text()
+    assert "# the old one" in path.read_text()
+    assert list(place.iterdir()) == [path]
+
+
+def test_the_key_that_writes_is_not_removed(place):
+    path = keep(place / "vault.keys", line(TWO) + line(ONE))
+    before = path.read_text()
+    with pytest.raises(KeyUnavailable, match="Add another one first"):
+        source(path).remove(source(path).keys()[0].id)
+    assert path.read_text() == before
+
+
+def test_a_file_that_was_damaged_a_moment_ago_is_not_written_anew(place):
+    path = keep(place / "vault.keys", "garbage\n")
+    with pytest.raises(KeyUnavailable, match="Line 1"):
+        KeyFile(path, entropy=Dice()).add(line(ONE).strip())
+    assert path.read_text() == "garbage\n"
+
+
+@pytest.mark.parametrize("act", ["add", "remove"])
+def test_a_damaged_file_is_not_written_anew(place, act):
+    path = keep(place / "vault.keys", f"{line(TWO)}garbage\n")
+    with pytest.raises(KeyUnavailable, match="Line 2"):
+        source(path).add() if act == "add" else source(path).remove("0" * 16)
+    assert path.read_text() == f"{line(TWO)}garbage\n"
+
+
+def test_what_a_killed_process_left_goes_with_the_next_writing(place):
+    path = keep(place / "vault.keys", line(ONE))
+    keep(place / ".vault.keys.left", line(TWO))
+    source(path).add()
+    assert list(place.iterdir()) == [path]
+
+
+def test_a_disk_that_is_full_leaves_the_file_as_it_was(place, monkeypatch):
+    path = keep(place / "vault.keys", line(ONE))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(KeyUnavailable, match="No space left"):
+        source(path).add()
+    assert path.read_text() == line(ONE)
+    assert list(place.iterdir()) == [path]
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from valetkey.adapters.keys_file import FileKeys
+from valetkey.adapters.system import SystemClock, SystemEntropy
+keys = FileKeys(Path(sys.argv[1]), entropy=SystemEntropy(), clock=SystemClock())
+print("ready", flush=True)
+sys.stdin.readline()
+print(" ".join(keys.add().id for _ in range(25)))
+"""
+
+
+def test_of_processes_that_add_at_once_none_loses_a_key(place):
+    path = keep(place / "vault.keys", line(ONE))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", ADDING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    added = " ".join(process.communicate(timeout=60)[0] for process in processes).split()
+    assert len(set(added)) == 100
+    found = source(path).keys()
+    assert {made.id for made in found} == {*added, line(ONE).split()[0]}
+
+
+def test_the_stamp_changes_with_every_writing_and_with_nothing_else(place):
+    path = place / "vault.keys"
+    keys = source(path)
+    seen = {keys.stamp()}
+    keys.keys()
+    seen.add(keys.stamp())
+    for _ in range(50):
+        keys.add()
+        seen.add(keys.stamp())
+        keys.keys()
+        seen.add(keys.stamp())
+    assert len(seen) == 52
+
+
+def test_keys_of_the_environment_are_changed_by_hand():
+    keys = EnvironmentKey(Secret(f"{TWO.hex()},{ONE.hex()}"))
+    assert keys.stamp() == keys.stamp()
+    with pytest.raises(
+        KeyUnavailable, match=r"Put it first.*restart every process.*valetkey vault rotate --reseal-only"
+    ):
+        keys.add()
+    with pytest.raises(KeyUnavailable, match="Take it out there"):
+        keys.remove(keys.keys()[1].id)
+    assert len(keys.keys()) == 2
+
+
+def test_several_sources_are_read_as_one_and_the_first_writes(place):
+    path = keep(place / "vault.keys", line(TWO) + line(ONE))
+    both = SeveralKeys([source(path), EnvironmentKey(Secret(f"{ONE.hex()},{THREE.hex()}"))])
+    assert materials(both) == [TWO, ONE, THREE]
+    assert both.keys()[1].source == "file"
+    before = both.stamp()
+    added = both.add()
+    assert both.stamp() != before
+    assert both.keys()[0].id == added.id
+    both.remove(line(TWO).split()[0])
+    assert materials(both) == [added.material, ONE, THREE]
+    with pytest.raises(KeyUnavailable, match="VALETKEY_VAULT_KEY"):
+        both.remove(both.keys()[2].id)
+    with pytest.raises(KeyUnavailable, match="writes"):
+        both.remove(added.id)

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.stores.values import ADA, BOB, a_connection, an_interaction
-from tests.vault.keys import ACCESS, FULL, REFRESH, Dice, Given, a_vault, material, seal_full
+from tests.vault.keys import ACCESS, FULL, REFRESH, Dice, Given, a_ring, a_vault, material, seal_full
 from tests.vault.test_keyring import hkdf
 from valetkey.adapters.system import SystemEntropy
 from valetkey.errors import KeyUnavailable, VaultError
 from valetkey.model.connections import Connection, Credential, Sealed
+from valetkey.model.revocations import Revocation
 from valetkey.secret import Secret
-from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
 
 
@@ -55,7 +55,7 @@ def test_the_format_is_the_documented_one():
 
 def test_two_workspaces_have_keys_of_their_own():
     """V-16."""
-    ring = Keyring(Given("k1"))
+    ring = a_ring(Given("k1"))
     sealed = ring.cipher("k1", "one").encrypt(b"n" * 12, b"secret", None)
     from cryptography.exceptions import InvalidTag
 
@@ -103,7 +103,7 @@ def test_the_cipher_is_aes_256_gcm(vector, monkeypatch):
     from cryptography.exceptions import InvalidTag
 
     key, nonce, plain, associated, ciphertext, tag = map(bytes.fromhex, vector)
-    ring = Keyring(Given("k1"))
+    ring = a_ring(Given("k1"))
     monkeypatch.setattr("valetkey.vault.keyring._expand", lambda material, info: key)
     cipher = ring.cipher("k1")
     assert cipher.encrypt(nonce, plain, associated) == ciphertext + tag
@@ -220,18 +220,42 @@ def test_any_text_comes_back_as_it_was(text):
     assert sealer.open(sealer.seal(Secret(text), bound=("t",)), ("t",)).reveal() == text
 
 
+def nonces(count: int) -> int:
+    """How many different nonces that many seals have."""
+    sealer = Sealer(a_ring(Given("k1")), SystemEntropy())
+    secret = Secret("x")
+    return len({sealer.seal(secret, bound=())[4:16] for _ in range(count)})
+
+
 def test_no_nonce_comes_twice():
     """V-05, the short form."""
-    sealer = Sealer(Keyring(Given("k1")), SystemEntropy())
-    secret, count = Secret("x"), 100_000
-    assert len({sealer.seal(secret, bound=())[4:16] for _ in range(count)}) == count
+    assert nonces(100_000) == 100_000
+
+
+@pytest.mark.long
+def test_no_nonce_comes_twice_in_a_million():
+    """V-05."""
+    assert nonces(1_000_000) == 1_000_000
+
+
+def test_every_seal_is_counted_by_its_key(monkeypatch):
+    """V-05."""
+    sealer, source = a_vault("k1")
+    counted: list[str] = []
+    monkeypatch.setattr(sealer.keyring, "count", counted.append)
+    connection_of(sealer)
+    source.ids.insert(0, "k2")
+    sealer.keyring.reload()
+    sealer.seal_private({}, interaction_id="i1", owner=ADA, part="payload")
+    sealer.open_credential(connection_of(sealer))
+    assert counted == ["k1", "k2", "k2"]
 
 
 def test_the_newest_key_seals_and_all_open():
     sealer, source = a_vault("k1")
     old = connection_of(sealer)
     source.ids.insert(0, "k2")
-    sealer._keyring.reload()
+    sealer.keyring.reload()
     new = connection_of(sealer)
     assert (old.sealed[2:4], new.sealed[2:4]) == (b"k1", b"k2")
     for row in (old, new):
@@ -243,7 +267,7 @@ def test_a_lost_key_fails_alone_and_is_named():
     sealer, source = a_vault("k1")
     lost = connection_of(sealer)
     source.ids[:] = ["k2"]
-    sealer._keyring.reload()
+    sealer.keyring.reload()
     with pytest.raises(KeyUnavailable, match="k1"):
         sealer.open_credential(lost)
     assert sealer.open_credential(connection_of(sealer)) == FULL
@@ -265,6 +289,39 @@ def test_private_parts_come_back_and_open_only_in_their_own_place():
         for part in ("payload", "answer"):
             with pytest.raises(VaultError, match="cannot be opened"):
                 sealer.open_private(wrong, part)
+
+
+def test_a_revocation_s_credential_comes_back_and_opens_only_in_its_own_place():
+    """V-02."""
+    sealer, _ = a_vault()
+    sealed = sealer.seal_revocation(FULL, revocation_id="c1", owner=ADA, provider="slack")
+    row = Revocation(id="c1", owner=ADA, provider="slack", handler="oauth2", sealed=sealed, created_at=1.0)
+    assert sealer.open_revocation(row) == FULL
+    bound = ("revocation", ADA.workspace, ADA.issuer, ADA.subject, "c1", "slack")
+    assert ACCESS in sealer.open(sealed, bound).reveal()
+    assert sealer.open_revocation(replace(row, tries=3, next_try_at=5.0, reason="no answer")) == FULL
+    for wrong in (
+        replace(row, id="c2"),
+        replace(row, owner=BOB),
+        replace(row, owner=replace(ADA, workspace="other")),
+        replace(row, provider="google"),
+        replace(row, sealed=seal_full(sealer)),
+    ):
+        with pytest.raises(VaultError, match="cannot be opened"):
+            sealer.open_revocation(wrong)
+    with pytest.raises(VaultError):
+        sealer.open_credential(connection_of(sealer, sealed=sealed))
+
+
+def test_a_credential_that_names_no_client_is_read_as_before():
+    sealer, _ = a_vault()
+    bound = ("connection", ADA.workspace, ADA.issuer, ADA.subject, "c1", 1, "slack")
+    sealed = sealer.seal(Secret('{"access_token":"a","token_type":"bearer"}'), bound=bound)
+    assert sealer.open_credential(connection_of(sealer, sealed=sealed)) == Credential(access_token=Secret("a"))
+    now = sealer.seal_credential(
+        Credential(access_token=Secret("a")), connection_id="c1", owner=ADA, provider="slack", generation=1
+    )
+    assert sealer.open(now, bound).reveal() == '{"access_token":"a","token_type":"bearer"}'
 
 
 def test_a_part_that_is_not_there_yet_says_so():
@@ -293,7 +350,7 @@ def test_a_form_that_this_version_does_not_read_is_said(held):
 def test_a_source_s_own_id_must_fit_the_format():
     for name in ("", "two words", "é", "x" * 65, "a\n"):
         with pytest.raises(VaultError, match="key's id"):
-            Sealer(Keyring(Given(name)), Dice()).seal(Secret("x"), bound=())
+            Sealer(a_ring(Given(name)), Dice()).seal(Secret("x"), bound=())
 
 
 def test_no_secret_is_in_a_message_or_what_is_sealed():

@@ -1,27 +1,15 @@
-"""Environment and file: where root keys come from."""
+"""Environment, and several sources as one: where root keys come from."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import logging
-import os
-import shlex
-import stat
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Hashable, Sequence
+from itertools import chain
 
-from valetkey.adapters.sql.files import OTHERS, private_file, private_folder, sync_folder
+from valetkey.adapters.keylines import decode, key_id, weakness
 from valetkey.errors import InvalidSetting, KeyUnavailable
-from valetkey.ports.world import Clock, Entropy, Key
+from valetkey.ports.world import Key, KeySource
 from valetkey.secret import Secret
 
-_log = logging.getLogger("valetkey")
-_SIZE = 32
-_DISTINCT = 16  # of 32 random bytes fewer than 16 differ once in 10^17 keys
-_CAP = 1_048_576
-_COLUMNS = 3
 _MAKE = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
@@ -29,133 +17,101 @@ class EnvironmentKey:
     """Keys that the operator gives as text: 32 random bytes each, base64url or hexadecimal, commas between.
 
     The first one writes. A key has the same id here as in a key file, and may move from one to the other.
+    ``first`` is the number of the first one within the setting, for messages.
 
     Raises:
         InvalidSetting: a key is too short, too long, or not random; the text says how to make one.
     """
 
-    def __init__(self, value: Secret, *, name: str = "VALETKEY_VAULT_KEY") -> None:
+    def __init__(self, value: Secret, *, name: str = "VALETKEY_VAULT_KEY", first: int = 1) -> None:
         keys = []
-        for number, text in enumerate(value.reveal().split(","), start=1):
-            material = _decode(text.strip())
+        for number, text in enumerate(value.reveal().split(","), start=first):
+            material = decode(text.strip())
             if material is None:
                 problem = "is not 32 bytes in base64url or hexadecimal"
                 raise InvalidSetting(f"Key {number} in {name} {problem}. Make one by: {_MAKE}")
-            if problem := _weakness(material):
+            if problem := weakness(material):
                 raise InvalidSetting(f"Key {number} in {name} {problem}. Make one by: {_MAKE}")
-            keys.append(Key(id=_key_id(material), material=material))
+            keys.append(Key(id=key_id(material), material=material, source="environment"))
         self._keys = tuple(keys)
+        self._name = name
 
-    def keys(self) -> tuple[Key, ...]:
+    @property
+    def name(self) -> str:
+        """The name of the setting."""
+        return self._name
+
+    def keys(self, *, make: bool = True) -> tuple[Key, ...]:
         """The keys in the order given."""
         return self._keys
 
+    def stamp(self) -> Hashable:
+        """Always the same: what a process was started with does not change."""
+        return None
 
-class FileKeys:
-    """Keys in a file that only its owner can read; made with a first key when there is none.
-
-    Each line is a key: its id, when it was made, and its bytes in base64url. The first line writes.
-    """
-
-    def __init__(self, path: Path, *, entropy: Entropy, clock: Clock) -> None:
-        self._path = path
-        self._entropy = entropy
-        self._clock = clock
-        self._seen = False
-
-    def keys(self) -> tuple[Key, ...]:
-        """The keys in the file, read anew.
+    def add(self) -> Key:
+        """Refuse.
 
         Raises:
-            KeyUnavailable: the file can be read by others, cannot be read by us, is damaged, or went away.
+            KeyUnavailable: always; the text says how a key is added by hand.
         """
-        try:
-            try:
-                lines = self._read()
-            except FileNotFoundError:
-                self._make()
-                lines = self._read()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise KeyUnavailable(
-                f"The key file {self._path} cannot be used: {reason}. Make its folder usable for this"
-                " account, or give the key in VALETKEY_VAULT_KEY."
-            ) from error
-        keys = tuple(self._parse(number, line) for number, line in lines)
-        if not keys:
-            raise KeyUnavailable(f"The key file {self._path} holds no key. Restore it from its copy.")
-        self._seen = True
-        return keys
+        raise KeyUnavailable(
+            f"A key in {self._name} is added by hand. Make one by: {_MAKE} Put it first, with a comma between it and"
+            " the present one, restart every process, then run: valetkey vault rotate --reseal-only"
+        )
 
-    def _read(self) -> list[tuple[int, str]]:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            self._judge(os.fstat(descriptor))
-            content = file.read(_CAP)
-        numbered = enumerate(content.decode("ascii", "replace").splitlines(), start=1)
-        return [(number, line) for number, line in numbered if line.strip() and not line.startswith("#")]
+    def remove(self, key_id: str) -> None:
+        """Refuse.
 
-    def _judge(self, found: os.stat_result) -> None:
-        path = shlex.quote(str(self._path))
-        if not stat.S_ISREG(found.st_mode):
-            raise KeyUnavailable(f"{path} is not a file. Move it away, or point VALETKEY_HOME elsewhere.")
-        if found.st_mode & OTHERS:
-            mode = stat.S_IMODE(found.st_mode)
-            raise KeyUnavailable(f"Others can use the key file (its mode is {mode:04o}). Run: chmod 600 {path}")
-        if found.st_uid not in {0, os.geteuid()}:
-            raise KeyUnavailable(f"The key file belongs to another account. Run: chown {os.geteuid()} {path}")
-
-    def _parse(self, number: int, line: str) -> Key:
-        columns = line.split()
-        material = _decode(columns[2]) if len(columns) == _COLUMNS else None
-        # The id is made of the bytes: a line that lost a character is found here, not in every row.
-        if material is None or columns[0] != _key_id(material):
-            raise KeyUnavailable(f"Line {number} of the key file {self._path} is damaged. Restore its copy.")
-        try:
-            created = datetime.fromisoformat(columns[1]).timestamp()
-        except ValueError:
-            created = 0.0
-        return Key(id=columns[0], material=material, created_at=created)
-
-    def _make(self) -> None:
-        if self._seen:  # a new key would hide that all that is stored was sealed with the old one
-            raise KeyUnavailable(f"The key file {self._path} went away. Restore it from its copy.")
-        material = self._entropy.bytes(_SIZE)
-        created = datetime.fromtimestamp(int(self._clock.now()), UTC).isoformat()
-        text = base64.urlsafe_b64encode(material).decode()
-        private_folder(self._path.parent)
-        draft = self._path.with_name(f".{self._path.name}.{self._entropy.token(12)}")
-        try:
-            private_file(draft, content=f"{_key_id(material)} {created} {text}\n".encode())
-            # A link, unlike a rename, does not replace: of several processes that start at once one wins.
-            os.link(draft, self._path)
-        except FileExistsError:
-            return
-        finally:
-            draft.unlink(missing_ok=True)
-            sync_folder(self._path.parent)
-        _log.warning("Made a vault key in %s. Keep a copy: no stored account opens without it.", self._path)
+        Raises:
+            KeyUnavailable: always; the text says how a key is removed by hand.
+        """
+        raise KeyUnavailable(f"Key {key_id} stands in {self._name}. Take it out there, and restart every process.")
 
 
-def _decode(text: str) -> bytes | None:
-    try:
-        if len(text) == 2 * _SIZE:
-            material = bytes.fromhex(text)
-        else:
-            plain = text.rstrip("=").replace("+", "-").replace("/", "_")
-            material = base64.b64decode(plain + "=" * (-len(plain) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        return None
-    return material if len(material) == _SIZE else None
+class SeveralKeys:
+    """Several sources as one, as while keys move from one to another: the first source's first key writes."""
 
+    def __init__(self, sources: Sequence[KeySource]) -> None:
+        self._sources = tuple(sources)
 
-def _weakness(material: bytes) -> str:
-    if len(set(material)) < _DISTINCT:
-        return "repeats itself: it is not random"
-    if material.isascii() and material.decode("ascii").isprintable():
-        return "is a text, not random bytes"
-    return ""
+    @property
+    def name(self) -> str:
+        """All their names."""
+        return ", then ".join(source.name for source in self._sources)
 
+    def keys(self, *, make: bool = True) -> tuple[Key, ...]:
+        """The keys of all, each once, in the order of the sources.
 
-def _key_id(material: bytes) -> str:
-    return hashlib.sha256(b"valetkey key id 1\0" + material).hexdigest()[:16]
+        Raises:
+            KeyUnavailable: one of them cannot be read.
+        """
+        found: dict[str, Key] = {}
+        for key in chain.from_iterable(source.keys(make=make) for source in self._sources):
+            found.setdefault(key.id, key)
+        return tuple(found.values())
+
+    def stamp(self) -> Hashable:
+        """All their stamps."""
+        return tuple(source.stamp() for source in self._sources)
+
+    def add(self) -> Key:
+        """Make a new key in the first source.
+
+        Raises:
+            KeyUnavailable: that source is changed by hand, or cannot keep it.
+        """
+        return self._sources[0].add()
+
+    def remove(self, key_id: str) -> None:
+        """Forget a key wherever it is.
+
+        Raises:
+            KeyUnavailable: it writes, or where it is is changed by hand.
+        """
+        keys = self.keys()
+        if keys and keys[0].id == key_id:
+            raise KeyUnavailable(f"The key {key_id} writes: it cannot be removed. Add another one first.")
+        for source, held in [(source, source.keys()) for source in self._sources]:
+            if any(key.id == key_id for key in held):
+                source.remove(key_id)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 PROCESS = "process"
 """The id of the key that is nowhere but in this process."""
 
+LOOK_EVERY = 1.0
+"""Seconds after which whoever seals looks whether there is a newer key; all have seen it within 5 s."""
+
+LIMIT = 2**32
+"""Seals with random nonces that one key may do, in all processes together (NIST SP 800-38D §8.3)."""
+
+WARN_AT = LIMIT // 16
+"""Seals of this process alone at which it warns: sixteen that do as much are at the limit."""
+
+_log = logging.getLogger("valetkey")
 _SIZE = 32
 _CIPHERS = 4096  # workspaces times keys, kept ready
 
@@ -42,14 +54,20 @@ class _Ring:
 class Keyring:
     """The root keys of a source, and one key for each purpose derived from each (HKDF-SHA-256, RFC 5869).
 
-    Nothing is read or made before the first need. May be called from any thread.
+    Nothing is read or made before the first need. May be called from any thread. ``ticks`` are seconds that never go
+    back: by them the source is asked now and then whether its keys changed, and only by who is about to seal.
     """
 
-    def __init__(self, source: KeySource) -> None:
-        self._source = source
+    def __init__(self, source: KeySource, *, ticks: Callable[[], float]) -> None:
+        self.source = source
+        self._ticks = ticks
         self._ring: _Ring | None = None
         self._process: _Ring | None = None
         self._loading = threading.Lock()
+        self._stamp: Hashable = None
+        self._look_at = 0.0
+        self._complained = ""
+        self._seals: dict[str, Iterator[int]] = {}
 
     @property
     def newest(self) -> str:
@@ -58,7 +76,12 @@ class Keyring:
         Raises:
             KeyUnavailable: the source has no key that can be used.
         """
-        return (self._ring or self._load()).newest
+        ring = self._ring
+        if ring is None:
+            ring = self._load()
+        elif self._ticks() >= self._look_at:
+            ring = self._look(ring)
+        return ring.newest
 
     def ids(self) -> tuple[str, ...]:
         """The ids of all keys, newest first.
@@ -67,6 +90,20 @@ class Keyring:
             KeyUnavailable: the source has no key that can be used.
         """
         return tuple((self._ring or self._load()).roots)
+
+    def count(self, key_id: str) -> None:
+        """Count one more seal with that key; say so once where this process alone has done very many."""
+        counter = self._seals.get(key_id)
+        if counter is None:
+            counter = self._seals.setdefault(key_id, itertools.count(1))
+        if next(counter) == WARN_AT:  # drawing a number is one step: no thread gets another's
+            _log.warning(
+                "The vault key %s has sealed %d times in this process; all processes together may do %d."
+                " Run: valetkey vault rotate",
+                key_id,
+                WARN_AT,
+                LIMIT,
+            )
 
     def subkey(self, purpose: Purpose, key_id: str) -> bytes:
         """The 32 bytes for one purpose under one root key.
@@ -102,16 +139,40 @@ class Keyring:
             KeyUnavailable: the source has no key that can be used; the keys known so far stay.
         """
         with self._loading:
-            self._ring = self._read()
+            self._take()
 
     def _load(self) -> _Ring:
         with self._loading:
-            if self._ring is None:
-                self._ring = self._read()
-            return self._ring
+            return self._ring or self._take()
+
+    def _look(self, ring: _Ring) -> _Ring:
+        """What the source has now, where it changed; one thread looks, and the others wait for what it sees."""
+        with self._loading:
+            if self._ticks() < self._look_at:
+                return self._ring or ring
+            self._look_at = self._ticks() + LOOK_EVERY
+            if self.source.stamp() == self._stamp:
+                return self._ring or ring
+            try:
+                found = self._take()
+            except KeyUnavailable as error:
+                # What is known goes on working, whatever became of the source.
+                if error.message != self._complained:
+                    self._complained = error.message
+                    _log.warning("The vault's keys cannot be read anew, and stay as they are: %s", error.message)
+                return self._ring or ring
+            self._complained = ""
+            return found
+
+    def _take(self) -> _Ring:
+        stamp = self.source.stamp()  # before reading: what changes meanwhile is seen at the next look
+        found = self._ring = self._read()
+        self._stamp = stamp
+        self._look_at = self._ticks() + LOOK_EVERY
+        return found
 
     def _read(self) -> _Ring:
-        keys = self._source.keys()
+        keys = self.source.keys()
         if not keys:
             raise KeyUnavailable("There is no vault key. Give one in VALETKEY_VAULT_KEY.")
         for key in keys:

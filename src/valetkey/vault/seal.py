@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from valetkey.errors import VaultError
 from valetkey.model.caller import Owner
-from valetkey.model.connections import Connection, Credential, Sealed
+from valetkey.model.connections import Connection, Credential, Sealed, Subject
 from valetkey.model.interactions import Interaction
+from valetkey.model.revocations import Revocation
 from valetkey.ports.world import Entropy
 from valetkey.secret import Secret
 from valetkey.vault.keyring import Keyring
@@ -35,7 +36,7 @@ class Sealer:
     """
 
     def __init__(self, keyring: Keyring, entropy: Entropy) -> None:
-        self._keyring = keyring
+        self.keyring = keyring
         self._entropy = entropy
 
     def seal(self, secret: Secret, *, bound: Bound, kept: bool = True) -> Sealed:
@@ -45,15 +46,16 @@ class Sealer:
             KeyUnavailable: there is no key that can be used.
             VaultError: the newest key has an id that the format does not hold.
         """
-        key_id = self._keyring.newest if kept else self._keyring.process(self._entropy.bytes)
+        key_id = self.keyring.newest if kept else self.keyring.process(self._entropy.bytes)
         name = key_id.encode("ascii", "replace")
         if not _KEY_ID.fullmatch(name):
             raise VaultError("A vault key's id is 1 to 64 letters, digits, '-' or '_'. Rename the newest key.")
         head = bytes((_VERSION, len(name))) + name
         nonce = self._entropy.bytes(_NONCE)
+        self.keyring.count(key_id)
         # Any str may be a secret, one with lone surrogates too: it comes back as it was.
         plain = secret.reveal().encode("utf-8", "surrogatepass")
-        ciphertext = self._keyring.cipher(key_id, _workspace(bound)).encrypt(nonce, plain, _associated(head, bound))
+        ciphertext = self.keyring.cipher(key_id, _workspace(bound)).encrypt(nonce, plain, _associated(head, bound))
         return Sealed(head + nonce + ciphertext)
 
     def open(self, sealed: Sealed, bound: Bound) -> Secret:
@@ -80,17 +82,7 @@ class Sealer:
         Raises:
             KeyUnavailable: there is no key that can be used.
         """
-        held: dict[str, object] = {"access_token": credential.access_token.reveal()}
-        if credential.refresh_token is not None:
-            held["refresh_token"] = credential.refresh_token.reveal()
-        if credential.fields:
-            held["fields"] = {name: value.reveal() for name, value in credential.fields.items()}
-        held["token_type"] = credential.token_type
-        if credential.context_class is not None:
-            held["context_class"] = credential.context_class
-        if credential.context is not None:
-            held["context"] = credential.context.reveal()
-        return self.seal(_json(held), bound=_connection(connection_id, owner, provider, generation), kept=kept)
+        return self.seal(_held(credential), bound=_connection(connection_id, owner, provider, generation), kept=kept)
 
     def open_credential(self, connection: Connection) -> Credential:
         """The credential that a connection holds, in the clear.
@@ -100,19 +92,25 @@ class Sealer:
             VaultError: the row was changed outside Valetkey, or its ciphertext was sealed for another one.
         """
         bound = _connection(connection.id, connection.owner, connection.provider, connection.generation)
-        held = _parsed(self._plain(connection.sealed, bound))
-        try:
-            refresh, context = held.get("refresh_token"), held.get("context")
-            return Credential(
-                access_token=Secret(held["access_token"]),
-                refresh_token=None if refresh is None else Secret(refresh),
-                fields={name: Secret(value) for name, value in held.get("fields", {}).items()},
-                token_type=held["token_type"],
-                context_class=held.get("context_class"),
-                context=None if context is None else Secret(context),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise _unreadable() from error
+        return _credential(self._plain(connection.sealed, bound))
+
+    def seal_revocation(self, credential: Credential, *, revocation_id: str, owner: Owner, provider: str) -> Sealed:
+        """Seal a credential that has to end at its provider, for one revocation.
+
+        Raises:
+            KeyUnavailable: there is no key that can be used.
+        """
+        return self.seal(_held(credential), bound=_revocation(revocation_id, owner, provider))
+
+    def open_revocation(self, revocation: Revocation) -> Credential:
+        """The credential that a revocation is to end, in the clear.
+
+        Raises:
+            KeyUnavailable: the key that sealed it is not here.
+            VaultError: the row was changed outside Valetkey, or its ciphertext was sealed for another one.
+        """
+        bound = _revocation(revocation.id, revocation.owner, revocation.provider)
+        return _credential(self._plain(revocation.sealed, bound))
 
     def seal_private(self, values: Mapping[str, object], *, interaction_id: str, owner: Owner, part: Part) -> Sealed:
         """Seal one private part of an interaction: JSON values by name.
@@ -135,6 +133,30 @@ class Sealer:
             raise VaultError(f"This question has no {part} yet. Wait until the person has answered.")
         return _parsed(self._plain(sealed, _interaction(interaction.id, interaction.owner, part)))
 
+    def reseal_connection(self, connection: Connection) -> Sealed:
+        """What a connection's row holds, sealed anew with the newest key for the very same place.
+
+        The bytes go over as they are: what a newer version wrote into them stays.
+
+        Raises:
+            KeyUnavailable: the key that sealed it is not here.
+            VaultError: it was changed, or sealed for another place.
+        """
+        owner, generation = connection.owner, connection.generation
+        return self._again(connection.sealed, _connection(connection.id, owner, connection.provider, generation))
+
+    def reseal_private(self, interaction: Interaction, part: Part) -> Sealed:
+        """As ``reseal_connection``, for one private part of an interaction."""
+        sealed = interaction.payload if part == "payload" else interaction.answer
+        return self._again(sealed or Sealed(b""), _interaction(interaction.id, interaction.owner, part))
+
+    def reseal_revocation(self, revocation: Revocation) -> Sealed:
+        """As ``reseal_connection``, for a revocation."""
+        return self._again(revocation.sealed, _revocation(revocation.id, revocation.owner, revocation.provider))
+
+    def _again(self, sealed: Sealed, bound: Bound) -> Sealed:
+        return self.seal(self.open(sealed, bound), bound=bound)
+
     def _plain(self, sealed: Sealed, bound: Bound) -> bytes:
         if len(sealed) < _PREFIX or sealed[0] != _VERSION:
             raise _closed()
@@ -143,7 +165,7 @@ class Sealer:
         # An id that no key can have is damage, and must not get into a message.
         if len(sealed) < data_at or not _KEY_ID.fullmatch(name):
             raise _closed()
-        cipher = self._keyring.cipher(name.decode("ascii"), _workspace(bound))
+        cipher = self.keyring.cipher(name.decode("ascii"), _workspace(bound))
         associated = _associated(sealed[:nonce_at], bound)
         try:
             return cipher.decrypt(sealed[nonce_at:data_at], sealed[data_at:], associated)
@@ -175,6 +197,53 @@ def _connection(connection_id: str, owner: Owner, provider: str, generation: int
 
 def _interaction(interaction_id: str, owner: Owner, part: Part) -> Bound:
     return ("interaction", owner.workspace, owner.issuer, owner.subject, interaction_id, part)
+
+
+def _revocation(revocation_id: str, owner: Owner, provider: str) -> Bound:
+    return ("revocation", owner.workspace, owner.issuer, owner.subject, revocation_id, provider)
+
+
+def _held(credential: Credential) -> Secret:
+    held: dict[str, object] = {"access_token": credential.access_token.reveal()}
+    if credential.refresh_token is not None:
+        held["refresh_token"] = credential.refresh_token.reveal()
+    if credential.fields:
+        held["fields"] = {name: value.reveal() for name, value in credential.fields.items()}
+    held["token_type"] = credential.token_type
+    if credential.client_id:
+        held["client_id"] = credential.client_id
+    if credential.subject is not None:
+        whose = credential.subject
+        held["subject"] = {"iss": whose.issuer, "sub": whose.subject, "aud": sorted(whose.audience)}
+    if credential.context_class is not None:
+        held["context_class"] = credential.context_class
+    if credential.context is not None:
+        held["context"] = credential.context.reveal()
+    return _json(held)
+
+
+def _credential(plain: bytes) -> Credential:
+    held = _parsed(plain)
+    try:
+        refresh, context = held.get("refresh_token"), held.get("context")
+        return Credential(
+            access_token=Secret(held["access_token"]),
+            refresh_token=None if refresh is None else Secret(refresh),
+            fields={name: Secret(value) for name, value in held.get("fields", {}).items()},
+            token_type=held["token_type"],
+            client_id=held.get("client_id", ""),
+            subject=_subject(held.get("subject")),
+            context_class=held.get("context_class"),
+            context=None if context is None else Secret(context),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unreadable() from error
+
+
+def _subject(held: dict[str, Any] | None) -> Subject | None:
+    if held is None:
+        return None
+    return Subject(issuer=held["iss"], subject=held["sub"], audience=frozenset(held["aud"]))
 
 
 def _json(values: Mapping[str, object]) -> Secret:

@@ -1,0 +1,106 @@
+"""How many rows each key sealed, and with that whether it may go."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from valetkey.model.connections import key_id_of
+from valetkey.model.interactions import Interaction
+from valetkey.ports.stores import ConnectionStore, InteractionStore, RevocationStore
+from valetkey.ports.world import Journal
+
+BATCH = 200
+"""Rows that are read, or sealed anew, in one go."""
+
+
+class _Row(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+R = TypeVar("R", bound=_Row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Rows that one key sealed.
+
+    Attributes:
+        waiting: renewed connections on this machine's disk that the database does not have yet.
+    """
+
+    connections: int = 0
+    interactions: int = 0
+    revocations: int = 0
+    waiting: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.connections + self.interactions + self.revocations + self.waiting
+
+
+class Holdings:
+    """Counts over all that is stored; nothing is opened."""
+
+    def __init__(
+        self,
+        *,
+        connections: ConnectionStore,
+        interactions: InteractionStore,
+        revocations: RevocationStore,
+        journal: Journal,
+    ) -> None:
+        self._connections = connections
+        self._interactions = interactions
+        self._revocations = revocations
+        self._journal = journal
+
+    async def count(self, *, thorough: bool = False) -> dict[str, Held]:
+        """Rows by the id of the key that sealed them; under an empty id those whose header is damaged.
+
+        ``thorough``: every row is looked at. Else the database says for connections what it noted when it wrote them.
+
+        Raises:
+            StoreUnavailable: the database cannot be used.
+        """
+        connections = Counter(dict(await self._connections.keys()))
+        if thorough:
+            seen: Counter[str] = Counter()
+            async for rows in pages(self._connections.page):
+                seen.update(key_id_of(row.sealed) for row in rows)
+            connections |= seen  # the larger of both: what either knows of is in the way
+        interactions: Counter[str] = Counter()
+        async for asked in pages(self._interactions.page):
+            for interaction in asked:
+                interactions.update(keys_of(interaction))
+        revocations: Counter[str] = Counter()
+        async for owed in pages(self._revocations.page):
+            revocations.update(key_id_of(row.sealed) for row in owed)
+        waiting = Counter(key_id_of(connection.sealed) for connection, _ in self._journal.entries())
+        return {
+            key_id: Held(
+                connections=connections[key_id],
+                interactions=interactions[key_id],
+                revocations=revocations[key_id],
+                waiting=waiting[key_id],
+            )
+            for key_id in sorted({*connections, *interactions, *revocations, *waiting})
+        }
+
+
+def keys_of(interaction: Interaction) -> set[str]:
+    """The keys that sealed an interaction's private parts."""
+    parts = (interaction.payload, interaction.answer)
+    return {key_id_of(part) for part in parts if part}
+
+
+async def pages(page: Callable[..., Awaitable[Sequence[R]]], **where: object) -> AsyncIterator[Sequence[R]]:
+    """All rows of a store, a batch at a time, by id."""
+    after = ""
+    while rows := await page(after=after, limit=BATCH, **where):
+        yield rows
+        after = rows[-1].id
