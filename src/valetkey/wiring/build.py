@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from valetkey.connections.answer import Answering
+from valetkey.connections.breaker import Breakers
 from valetkey.connections.connect import Connecting
 from valetkey.connections.disconnect import Disconnector
 from valetkey.connections.driven import Driven, declared
@@ -18,6 +20,8 @@ from valetkey.connections.handler import AuthHandlerInterface
 from valetkey.connections.handling import Handling
 from valetkey.connections.keep import Keeper
 from valetkey.connections.refresh import Refresher
+from valetkey.connections.revoke import Revoker
+from valetkey.connections.rotations import Rotations
 from valetkey.errors import InvalidSetting, UnknownProvider
 from valetkey.identity.chain import Chain
 from valetkey.identity.verifiers.vouched import Vouched
@@ -26,19 +30,24 @@ from valetkey.lending import Lender
 from valetkey.oauth.clients import Clients
 from valetkey.pipeline import Road
 from valetkey.policy.decide import Policy
-from valetkey.ports.messages import Wakeups
-from valetkey.ports.stores import ConnectionStore, InteractionStore
-from valetkey.ports.world import Clock, Entropy, Fetcher, Home, KeySource
+from valetkey.ports.world import Clock, Entropy, Fetcher, Journal, KeySource
 from valetkey.providers.base import HandlerEntry, HandlerKind, Provider
 from valetkey.providers.inline import OAuthHandler
 from valetkey.providers.registry import Registry
-from valetkey.secret import Secret
 from valetkey.settings.pocket import Config
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
+from valetkey.wiring.bus import open_bus
 from valetkey.wiring.inline import inline_client
+from valetkey.wiring.keys import key_source, resealer
 from valetkey.wiring.links import CallbackLinks
+from valetkey.wiring.recorders import open_recorder
+from valetkey.wiring.stores import Stores, open_stores
+from valetkey.wiring.stores import in_memory as in_memory_stores
 from valetkey.wiring.system import Parts, System
+
+if TYPE_CHECKING:
+    from valetkey.wiring.upkeep import Upkeep
 
 _lock = threading.RLock()
 _default: System | None = None
@@ -49,8 +58,15 @@ def default() -> System:
     global _default  # noqa: PLW0603  # one for each process, by decision
     with _lock:
         if _default is None or not _default.ours:
-            _default = build(Config.load(Path.cwd(), os.environ))
+            _default = build(Config.load(Path.cwd(), os.environ), upkeep=True)
         return _default
+
+
+@atexit.register
+def _settle() -> None:
+    """A program that ends while an account is refreshed would lose what the provider answers."""
+    if _default is not None and _default.ours:
+        _default.settle()
 
 
 def use(system: System | None) -> None:
@@ -77,15 +93,17 @@ def build(
     entropy: Entropy | None = None,
     fetcher: Fetcher | None = None,
     keys: KeySource | None = None,
+    upkeep: bool = False,
 ) -> System:
     """A system of these settings. What is handed in is used instead of the real part.
+
+    ``upkeep``: whether what runs by itself runs here, from the first work of the home loop on.
 
     Raises:
         InvalidSetting: a setting cannot be used; the text names it.
     """
     from valetkey.adapters.home import HomeLoop  # adapters load when a system is made
     from valetkey.adapters.http import HttpClient
-    from valetkey.adapters.local_messages import LocalWakeups
     from valetkey.adapters.system import SystemClock, SystemEntropy
 
     environ = os.environ if environ is None else environ
@@ -93,7 +111,6 @@ def build(
     clock = clock or SystemClock()
     entropy = entropy or SystemEntropy()
     home = HomeLoop()
-    wakeups = LocalWakeups()
     closers: list[Callable[[], Any]] = []
     if fetcher is None:
         client = HttpClient(
@@ -103,43 +120,49 @@ def build(
         )
         closers.append(lambda: home.block(client.close))
         fetcher = client
-    sealer = Sealer(Keyring(keys or _keys(config, folder, entropy, clock)), entropy)
-    connections, interaction_rows, close_stores = _stores(config, folder)
-    closers.append(close_stores)
+    sealer = Sealer(Keyring(keys or key_source(config, folder, entropy, clock), ticks=clock.monotonic), entropy)
+    stores = open_stores(config, folder, clock=clock, home=home)
+    bus = open_bus(config, home, clock)
     inline: dict[str, OAuthHandler] = {}
     registry = Registry(config.general.provider_paths or ("",))
+    journal = _journal(folder, stores)
+    recorder = open_recorder(
+        config, registry, census=stores.connections.census, journal=journal, home=home, clock=clock
+    )
+    closers += [recorder.close, stores.close, bus.close]
     clients = Clients(
         lambda name: inline_client(config, registry, inline[name]) if name in inline else config.client(name)
     )
-    links = CallbackLinks(config, home)
-    interactions = Interactions(store=interaction_rows, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups)
-    keeper, refresher = _keeping(connections, sealer, clock, entropy, home, wakeups)
     prebuilt = config.general.use_prebuilt_auth
     handling = Handling(registry, clients, fetcher, entropy, clock, environ, prebuilt=prebuilt)
-    return _connect(
-        Parts(
-            config=config,
-            folder=folder,
-            clock=clock,
-            entropy=entropy,
-            home=home,
-            wakeups=wakeups,
-            fetcher=fetcher,
-            environ=environ,
-            registry=registry,
-            clients=clients,
-            inline=inline,
-            links=links,
-            connections=connections,
-            interactions=interactions,
-            sealer=sealer,
-            keeper=keeper,
-            refresher=refresher,
-            closers=(*closers, home.close),
-            process=os.getpid(),
+    parts = Parts(
+        config=config,
+        folder=folder,
+        clock=clock,
+        entropy=entropy,
+        home=home,
+        bus=bus,
+        recorder=recorder,
+        fetcher=fetcher,
+        environ=environ,
+        registry=registry,
+        clients=clients,
+        inline=inline,
+        links=CallbackLinks(config, home),
+        stores=stores,
+        journal=journal,
+        interactions=Interactions(
+            store=stores.interactions, sealer=sealer, clock=clock, entropy=entropy, wakeups=bus.wakeups
         ),
-        handling,
+        sealer=sealer,
+        breakers=Breakers(clock=clock, entropy=entropy, recorder=recorder),
+        closers=(*closers, home.close),
+        process=os.getpid(),
     )
+    system = _connect(parts, handling, _keeping(parts, handling))
+    if upkeep:
+        home.on_start(lambda: _upkeep(system).run())
+    return system
 
 
 def derive(
@@ -166,69 +189,128 @@ def derive(
     for handler in handlers:
         handling.add(Driven(handler, _provider_of(base.registry, handler)))
     if not in_memory:
-        return _connect(base, handling)
-    from valetkey.adapters.memory import MemoryConnections
+        return _connect(base, handling, base)
+    from valetkey.adapters.journal import NoJournal
 
-    store = MemoryConnections()
-    parts = _keeping(store, base.sealer, base.clock, base.entropy, base.home, base.wakeups)
-    return _connect(replace(base, connections=store, keeper=parts[0], refresher=parts[1]), handling, in_memory=True)
-
-
-def _keeping(
-    store: ConnectionStore, sealer: Sealer, clock: Clock, entropy: Entropy, home: Home, wakeups: Wakeups
-) -> tuple[Keeper, Refresher]:
-    keeper = Keeper(store=store, sealer=sealer, clock=clock, entropy=entropy, wakeups=wakeups)
-    return keeper, Refresher(store=store, sealer=sealer, clock=clock, entropy=entropy, home=home, wakeups=wakeups)
+    own = in_memory_stores(base.clock)
+    stores = replace(own, interactions=base.stores.interactions, leaders=base.stores.leaders)
+    parts = replace(base, stores=stores, journal=NoJournal())
+    return _connect(parts, handling, _keeping(parts, handling), in_memory=True)
 
 
-def _connect(system: Parts, handling: Handling, *, in_memory: bool = False) -> System:
-    """The rooms that look for handlers, over this table of them."""
-    answering = Answering(
-        store=system.connections,
-        interactions=system.interactions,
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """The rooms that keep accounts fresh: one of each for each store, whoever derives a system of it."""
+
+    keeper: Keeper
+    revoker: Revoker
+    rotations: Rotations
+    refresher: Refresher
+
+
+def _keeping(parts: Parts, handling: Handling) -> _Kept:
+    wakeups = parts.bus.wakeups
+    revoker = Revoker(
+        store=parts.stores.revocations,
+        sealer=parts.sealer,
         finder=handling,
-        keeper=system.keeper,
-        links=system.links,
+        clock=parts.clock,
+        entropy=parts.entropy,
+        home=parts.home,
+        recorder=parts.recorder,
+    )
+    connections = parts.stores.connections
+    rotations = Rotations(
+        store=connections, journal=parts.journal, sealer=parts.sealer, revoker=revoker, wakeups=wakeups
+    )
+    keeper = Keeper(store=connections, sealer=parts.sealer, clock=parts.clock, entropy=parts.entropy, wakeups=wakeups)
+    refresher = Refresher(
+        store=connections,
+        sealer=parts.sealer,
+        clock=parts.clock,
+        entropy=parts.entropy,
+        home=parts.home,
+        wakeups=wakeups,
+        rotations=rotations,
+        breakers=parts.breakers,
+        recorder=parts.recorder,
+    )
+    return _Kept(keeper=keeper, revoker=revoker, rotations=rotations, refresher=refresher)
+
+
+def _upkeep(system: System) -> Upkeep:
+    from valetkey.wiring.upkeep import Upkeep
+
+    walk = resealer(system).walk
+
+    async def reseal() -> int:
+        return (await walk()).done
+
+    return Upkeep(
+        stores=system.stores,
+        finder=system.handling,
+        refresher=system.refresher,
+        rotations=system.rotations,
+        revoker=system.revoker,
+        reseal=reseal,
         clock=system.clock,
-        home=system.home,
+        entropy=system.entropy,
+        recorder=system.recorder,
+    )
+
+
+def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memory: bool = False) -> System:
+    """The rooms that look for handlers, over this table of them."""
+    connections = parts.stores.connections
+    answering = Answering(
+        store=connections,
+        interactions=parts.interactions,
+        finder=handling,
+        keeper=kept.keeper,
+        links=parts.links,
+        clock=parts.clock,
+        home=parts.home,
         in_memory=in_memory,
     )
     connecting = Connecting(
-        store=system.connections,
-        interactions=system.interactions,
+        store=connections,
+        interactions=parts.interactions,
         finder=handling,
         answering=answering,
-        refresher=system.refresher,
-        keeper=system.keeper,
-        links=system.links,
-        clock=system.clock,
+        refresher=kept.refresher,
+        keeper=kept.keeper,
+        links=parts.links,
+        clock=parts.clock,
     )
     connector = Connector(
-        store=system.connections,
+        store=connections,
         finder=handling,
         connecting=connecting,
         answering=answering,
-        refresher=system.refresher,
-        clock=system.clock,
+        refresher=kept.refresher,
+        clock=parts.clock,
     )
     disconnector = Disconnector(
-        store=system.connections,
-        interactions=system.interactions,
+        store=connections,
+        interactions=parts.interactions,
         answering=answering,
         finder=handling,
-        sealer=system.sealer,
-        home=system.home,
-        wakeups=system.wakeups,
+        sealer=parts.sealer,
+        revoker=kept.revoker,
+        wakeups=parts.bus.wakeups,
     )
     road = Road(
         chain=Chain([Vouched()]),
         policy=Policy(),
         connector=connector,
-        lender=Lender(sealer=system.sealer, finder=handling, store=system.connections),
+        lender=Lender(sealer=parts.sealer, finder=handling, store=connections),
     )
-    parts = {part.name: getattr(system, part.name) for part in fields(Parts)}
     return System(
-        **parts,
+        **{part.name: getattr(parts, part.name) for part in fields(Parts)},
+        keeper=kept.keeper,
+        revoker=kept.revoker,
+        rotations=kept.rotations,
+        refresher=kept.refresher,
         handling=handling,
         answering=answering,
         connecting=connecting,
@@ -255,35 +337,7 @@ def _provider_of(registry: Registry, handler: AuthHandlerInterface) -> Provider:
         return provider
 
 
-def _keys(config: Config, folder: Path, entropy: Entropy, clock: Clock) -> KeySource:
-    from valetkey.adapters.keysources import EnvironmentKey, FileKeys
+def _journal(folder: Path, stores: Stores) -> Journal:
+    from valetkey.adapters.journal import FileJournal, NoJournal
 
-    if config.general.vault_key is not None:
-        return EnvironmentKey(config.general.vault_key)
-    if config.session.session_type == "in_memory":
-        return EnvironmentKey(Secret(entropy.token(32)))
-    return FileKeys(folder / "vault.keys", entropy=entropy, clock=clock)
-
-
-def _stores(config: Config, folder: Path) -> tuple[ConnectionStore, InteractionStore, Callable[[], None]]:
-    if config.session.session_type == "in_memory":
-        from valetkey.adapters.memory import MemoryConnections, MemoryInteractions
-
-        return MemoryConnections(), MemoryInteractions(), lambda: None
-    from valetkey.adapters.sql.connections import SqlConnections
-    from valetkey.adapters.sql.interactions import SqlInteractions
-    from valetkey.adapters.sql.sqlite import SqliteDatabase
-
-    database = SqliteDatabase(_database_path(config, folder))
-    return SqlConnections(database), SqlInteractions(database), database.close
-
-
-def _database_path(config: Config, folder: Path) -> Path:
-    if config.general.database_url is None:
-        return folder / "valetkey.db"
-    url = config.general.database_url.reveal()
-    if not url.startswith("sqlite:///"):
-        raise InvalidSetting(
-            "The setting database_url has to begin with sqlite:/// (other databases are not supported yet)."
-        )
-    return Path(url.removeprefix("sqlite:///"))
+    return FileJournal(folder, database=stores.name) if stores.kept else NoJournal()

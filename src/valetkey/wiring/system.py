@@ -12,23 +12,31 @@ from valetkey.providers.inline import OAuthHandler
 
 if TYPE_CHECKING:
     from valetkey.connections.answer import Answering
+    from valetkey.connections.breaker import Breakers
     from valetkey.connections.connect import Connecting
     from valetkey.connections.disconnect import Disconnector
     from valetkey.connections.find import Connector
     from valetkey.connections.handling import Handling
     from valetkey.connections.keep import Keeper
     from valetkey.connections.refresh import Refresher
+    from valetkey.connections.revoke import Revoker
+    from valetkey.connections.rotations import Rotations
     from valetkey.interactions.service import Interactions
     from valetkey.oauth.clients import Clients
     from valetkey.pipeline import Road
-    from valetkey.ports.messages import Wakeups
+    from valetkey.ports.messages import Recorder
     from valetkey.ports.serving import Listening
-    from valetkey.ports.stores import ConnectionStore
-    from valetkey.ports.world import Clock, Entropy, Fetcher, Home
+    from valetkey.ports.world import Clock, Entropy, Fetcher, Home, Journal
     from valetkey.providers.registry import Registry
     from valetkey.settings.pocket import Config
     from valetkey.vault.seal import Sealer
+    from valetkey.wiring.bus import Bus
     from valetkey.wiring.links import CallbackLinks
+    from valetkey.wiring.stores import Stores
+
+
+DRAIN = 12.0
+"""Seconds that an end waits for refreshes that are under way: an exchange's deadline, and the time to save."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +48,19 @@ class Parts:
     clock: Clock
     entropy: Entropy
     home: Home
-    wakeups: Wakeups
+    bus: Bus
+    recorder: Recorder
     fetcher: Fetcher
     environ: Mapping[str, str] = field(repr=False)
     registry: Registry
     clients: Clients
     inline: dict[str, OAuthHandler] = field(repr=False)
     links: CallbackLinks
-    connections: ConnectionStore
+    stores: Stores
+    journal: Journal
     interactions: Interactions
     sealer: Sealer
-    keeper: Keeper
-    refresher: Refresher
+    breakers: Breakers
     closers: Sequence[Callable[[], Any]] = ()
     process: int = 0
 
@@ -89,21 +98,32 @@ class Parts:
             self.registry.register(handler.provider())
             self.inline[handler.name] = handler
 
-    def close(self) -> None:
-        """Close what is open: the callback server, pools, the database, the home loop."""
-        if self.links.server is not None:
-            self.home.block(self.links.server.stop)
-        for closer in self.closers:
-            closer()
-
 
 @dataclass(frozen=True, kw_only=True)
 class System(Parts):
     """One Valetkey: its parts, chosen by ``build``, and the rooms over one table of auth handlers."""
 
+    keeper: Keeper
+    revoker: Revoker
+    rotations: Rotations
+    refresher: Refresher
     handling: Handling
     answering: Answering
     connecting: Connecting
     connector: Connector
     disconnector: Disconnector
     road: Road
+
+    def settle(self) -> None:
+        """End what runs by itself, and let refreshes that are under way end: no answer of a provider is lost."""
+        self.home.quiet()
+        if self.refresher.flights.busy:
+            self.home.block(lambda: self.refresher.flights.drain(DRAIN))
+
+    def close(self) -> None:
+        """Close what is open: the callback server, pools, the database, the home loop."""
+        if self.links.server is not None:
+            self.home.block(self.links.server.stop)
+        self.settle()
+        for closer in self.closers:
+            closer()
