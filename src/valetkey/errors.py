@@ -105,9 +105,19 @@ class AuthRequired(ValetkeyError):
 
 
 class AmbiguousConnection(ValetkeyError):
-    """Several accounts fit and none was named."""
+    """Several accounts fit and none was named.
+
+    Attributes:
+        provider: the provider whose accounts they are.
+        profiles: under which names they are kept; naming one of them decides.
+    """
 
     code = "ambiguous_connection"
+
+    def __init__(self, message: str, *, provider: str = "", profiles: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.profiles = profiles
 
 
 class AuthRefused(ValetkeyError):

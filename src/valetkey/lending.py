@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from valetkey.connections.answer import Finder
+from valetkey.connections.finder import Finder
 from valetkey.errors import ValetkeyError
 from valetkey.model.calls import Connected, Lent
-from valetkey.model.connections import Connection, Credential
+from valetkey.model.connections import DEFAULT_PROFILE, Connection, Credential
 from valetkey.ports.stores import ConnectionStore
 from valetkey.secret import Secret
 from valetkey.vault.seal import Sealer
@@ -50,7 +50,7 @@ class Lender:
         return Lent(
             connected=connected,
             variables=variables,
-            context={"thread_id": connected.allowed.caller.owner.subject, "profile": call.profile or "default"},
+            context={"thread_id": connected.allowed.caller.owner.subject, "profile": _profile(connected)},
             secrets=tuple(secrets),
             origins=origins,
         )
@@ -82,6 +82,12 @@ class Lender:
                 continue
             secrets.extend((*_values(credential), *handler.variables(credential).values()))
         return secrets
+
+
+def _profile(connected: Connected) -> str:
+    """Which account is lent: the one named, else the one that was found."""
+    found = {connection.profile for connection in connected.connections}
+    return connected.allowed.call.profile or (found.pop() if len(found) == 1 else DEFAULT_PROFILE)
 
 
 def _values(credential: Credential) -> tuple[Secret, ...]:

@@ -24,9 +24,14 @@ REVEALING = (
     "connections/driven.py",
     "connections/handler*.py",
     "connections/handlers/*.py",
+    "connections/passphrase.py",
+    "connections/transfer.py",
     "tools/function.py",
-    "wiring/build.py",
+    "wiring/bus.py",
+    "wiring/keys.py",
+    "wiring/stores.py",
     "adapters/keysources.py",
+    "adapters/redis_client.py",
 )
 # Package data is read by providers/catalog, settings by settings/sources; all else is an adapter's.
 # The command line writes into the user's own folder; testing holds the other side of the wire.

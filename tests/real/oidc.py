@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 from urllib.parse import urlsplit
 
 from tests.real.visitor import Visitor, call
@@ -35,6 +36,29 @@ POST = OidcClient("post-client", "post-secret-4f0d1c", "client_secret_post")
 PUBLIC = OidcClient("public-client", None, "none")
 # Every kind of character that RFC 6749 Appendix A lets an id and a secret have, and a coding may get wrong.
 ODD = OidcClient("odd client:%2F+/=?&#", '~a:b%c+d e/f=g?h&i#j"k\\l%2Bm', "client_secret_basic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A grant and its refresh tokens: what became of it, and how its refreshes went.
+
+    Attributes:
+        alive: whether the grant still stands.
+        refreshes: those that were decided, for or against.
+        invalid_grants: those refused as ``invalid_grant``.
+        reuses: those among them for a refresh token that was used up.
+        most_in_flight: at one moment.
+        held: requests that wait for `Oidc.release`.
+        newest: the refresh token that was issued last.
+    """
+
+    alive: bool
+    refreshes: int
+    invalid_grants: int
+    reuses: int
+    most_in_flight: int
+    held: int
+    newest: str
 
 
 class Oidc:
@@ -121,9 +145,44 @@ class Oidc:
 
     def family_alive(self, refresh_token: str) -> bool:
         """Whether the grant that a refresh token stems from still stands."""
+        return self.family(refresh_token).alive
+
+    def family(self, refresh_token: str) -> Family:
+        """The grant that a refresh token stems from."""
         told = self._admin("family", token=refresh_token)
         assert told["known"], "oidc-provider never issued that refresh token"
-        return bool(told["alive"])
+        return Family(
+            alive=told["alive"],
+            refreshes=told["refreshes"],
+            invalid_grants=told["invalidGrants"],
+            reuses=told["reuses"],
+            most_in_flight=told["most"],
+            held=told["held"],
+            newest=told["newest"],
+        )
+
+    def hold(self, refresh_token: str, when: Literal["before", "after"]) -> None:
+        """Hold the next refreshes of that grant: before they are handled, or when only the answer is missing."""
+        self._admin("behave", token=refresh_token, hold=when)
+
+    def release(self, refresh_token: str) -> None:
+        """Let what is held go on, and hold no more."""
+        self._admin("release", token=refresh_token)
+
+    def wait_held(self, refresh_token: str, timeout: float = 15.0) -> None:
+        """Block until a refresh of that grant is held."""
+        end = time.monotonic() + timeout
+        while not self.family(refresh_token).held:
+            assert time.monotonic() < end, "no refresh arrived at oidc-provider"
+            time.sleep(0.01)
+
+    def delay(self, refresh_token: str, seconds: float, *, times: int = 1) -> None:
+        """Let the next refreshes of that grant wait before they are handled."""
+        self._admin("behave", token=refresh_token, delay=seconds, times=times)
+
+    def grace(self, refresh_token: str, seconds: float) -> None:
+        """Let refresh tokens of that grant be used again for so long after their first use."""
+        self._admin("behave", token=refresh_token, grace=seconds)
 
     def revoke(self, refresh_token: str) -> None:
         """Withdraw the consent behind a refresh token, as its user may do at the provider."""

@@ -60,18 +60,32 @@ provider.Client.prototype.redirectUriAllowed = (uri) => redirectUris.has(uri);
 let counts = { exchanges: 0, refreshes: 0, revocations: 0, errors: [] };
 const families = new Map(); // refresh token -> grant
 const revoked = new Set(); // grants
+const watched = new Map(); // grant -> how its refreshes went, and how its next ones are to go
+const watch = (token) => watched.get(families.get(token));
 const count = (ctx) => {
-  const grant = ctx.oidc?.params?.grant_type;
+  const { grant_type: grant, refresh_token: token } = ctx.oidc?.params ?? {};
   if (grant === 'authorization_code') counts.exchanges += 1;
   if (grant === 'refresh_token') counts.refreshes += 1;
+  if (watch(token)) watch(token).refreshes += 1;
 };
 provider.on('grant.success', count);
 provider.on('grant.error', (ctx, error) => {
   count(ctx);
-  counts.errors.push(`${error.error}: ${error.error_detail ?? error.error_description ?? ''}`);
+  const detail = error.error_detail ?? error.error_description ?? '';
+  counts.errors.push(`${error.error}: ${detail}`);
+  const family = watch(ctx.oidc?.params?.refresh_token);
+  if (family && error.error === 'invalid_grant') family.invalidGrants += 1;
+  if (family && detail === 'refresh token already used') family.reuses += 1;
 });
 provider.on('grant.revoked', (ctx, grant) => revoked.add(grant));
-provider.on('refresh_token.saved', (token) => families.set(token.jti, token.grantId));
+provider.on('refresh_token.saved', (token) => {
+  families.set(token.jti, token.grantId);
+  const family = watched.get(token.grantId) ?? {
+    refreshes: 0, invalidGrants: 0, reuses: 0, inFlight: 0, most: 0, held: [], hold: null, delay: 0, times: 0, grace: 0,
+  };
+  family.newest = token.jti;
+  watched.set(token.grantId, family);
+});
 provider.on('server_error', (ctx, error) => {
   counts.errors.push(`server_error: ${error.message}`);
   console.error(error);
@@ -131,6 +145,38 @@ async function whoami(req, res) {
   return json(res, 401, { error: 'invalid_token' });
 }
 
+// A refresh as its family was told to go: held before it is handled or before it is answered, or late.
+async function refresh(req, res) {
+  const body = await text(req);
+  req.body = body;
+  const family = watch(new URLSearchParams(body).get('refresh_token'));
+  if (family === undefined) return others(req, res);
+  family.inFlight += 1;
+  family.most = Math.max(family.most, family.inFlight);
+  res.on('close', () => { family.inFlight -= 1; });
+  const { hold } = family;
+  const released = () => new Promise((resolve) => { family.held.push(resolve); });
+  if (family.times > 0) {
+    family.times -= 1;
+    await new Promise((resolve) => setTimeout(resolve, family.delay * 1000));
+  }
+  if (hold === 'before') await released();
+  if (hold === 'after') {
+    const end = res.end.bind(res);
+    res.end = (...rest) => { released().then(() => end(...rest)); return res; };
+  }
+  return others(req, res);
+}
+
+// A provider with grace: the refresh token before the newest one still works for a while.
+const { consume } = provider.RefreshToken.prototype;
+provider.RefreshToken.prototype.consume = async function consumeLater() {
+  const grace = watched.get(this.grantId)?.grace ?? 0;
+  if (!grace) return consume.call(this);
+  setTimeout(() => consume.call(this).catch(() => {}), grace * 1000).unref();
+  return undefined;
+};
+
 const commands = {
   state: () => counts,
   reset: () => { counts = { exchanges: 0, refreshes: 0, revocations: 0, errors: [] }; accessTtl = config.accessTtl; },
@@ -138,7 +184,14 @@ const commands = {
   lifetime: ({ seconds }) => { accessTtl = seconds; },
   family: async ({ token }) => {
     const grant = families.get(token);
-    return { known: grant !== undefined, alive: !!grant && !revoked.has(grant) && !!(await provider.Grant.find(grant)) };
+    const alive = !!grant && !revoked.has(grant) && !!(await provider.Grant.find(grant));
+    const { held, ...how } = watched.get(grant) ?? { held: [] };
+    return { known: grant !== undefined, alive, ...how, held: held.length };
+  },
+  behave: ({ token, ...how }) => { Object.assign(watch(token), how); },
+  release: ({ token }) => {
+    watch(token).hold = null;
+    watch(token).held.splice(0).forEach((resolve) => resolve());
   },
   end: async ({ token }) => { await (await provider.AccessToken.find(token)).destroy(); },
   revoke: async ({ token }) => {
@@ -163,7 +216,7 @@ const others = provider.callback();
 server.on('request', (req, res) => {
   const [, first, second] = new URL(req.url, issuer).pathname.split('/');
   if (req.method === 'POST' && `${first}/${second}` === 'token/revocation') counts.revocations += 1;
-  const handle = { interaction: interact, whoami, admin }[first] ?? others;
+  const handle = { interaction: interact, whoami, admin, token: second ? others : refresh }[first] ?? others;
   Promise.resolve(handle(req, res, second)).catch((error) => {
     counts.errors.push(`${first}: ${error.message}`);
     if (!res.headersSent) json(res, 400, { error: error.message });

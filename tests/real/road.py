@@ -138,7 +138,7 @@ class Road:
         return await self.pocket.ainvoke("whose_mail", {})
 
     async def held(self) -> Connection:
-        (connection,) = await self.system.connections.of_owner(OWNER)
+        (connection,) = await self.system.stores.connections.of_owner(OWNER)
         return connection
 
     async def credential(self) -> Credential:

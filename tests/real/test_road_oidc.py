@@ -73,7 +73,7 @@ async def test_an_account_lives_its_whole_life(road, oidc, given, client):
     assert await asyncio.to_thread(road.forget) is True
     assert not oidc.family_alive(refresh)
     assert who(oidc, access) == 401
-    assert await road.system.connections.of_owner(OWNER) == []
+    assert await road.system.stores.connections.of_owner(OWNER) == []
     assert (await road.invoke()).startswith(INVITATION)
 
 
@@ -170,7 +170,7 @@ class TestPkce:
         assert page.status == 403
         assert "did not accept the sign-in" in page.body
         assert oidc.errors == ["invalid_grant: code_verifier does not match code_challenge"]
-        assert await road.system.connections.of_owner(OWNER) == []
+        assert await road.system.stores.connections.of_owner(OWNER) == []
         assert (await road.connect()).status == 200, "and a new link works"
 
     async def test_every_link_brings_a_challenge_of_its_own(self, road):

@@ -54,6 +54,7 @@ async def test_a_newer_schema_is_left_alone_and_says_to_upgrade(made, sqlite_sto
     sqlite_stores.close()
     with closing(sqlite3.connect(made, isolation_level=None)) as elsewhere:
         elsewhere.execute("UPDATE alembic_version SET version_num = '9999'")
+        elsewhere.execute("UPDATE compatibility SET value = '9998' WHERE name = 'reads_since'")
     for use in (lambda: sqlite_stores.connections.by_id("x"), lambda: sqlite_stores.connections.insert(a_connection())):
         with pytest.raises(StoreUnavailable, match="Upgrade valetkey"):
             await use()

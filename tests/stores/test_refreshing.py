@@ -102,15 +102,22 @@ async def test_pages_hold_every_owner_s_connections_once(stores):
     assert seen == sorted(rows, key=lambda row: row.id)
 
 
-async def test_stale_are_those_that_another_key_sealed(stores):
-    old, older, new = (a_connection(profile=name, sealed=by_key(name)) for name in ("key-1", "key-0", "key-2"))
-    odd = a_connection(profile="odd", sealed=Sealed(b""))
-    for row in (old, older, new, odd):
+async def test_the_rows_of_a_key_are_found_page_by_page(stores):
+    old = sorted((a_connection(profile=f"{n}", sealed=by_key("key-1")) for n in range(3)), key=lambda row: row.id)
+    other, odd = a_connection(profile="new", sealed=by_key("key-2")), a_connection(profile="odd", sealed=Sealed(b""))
+    for row in (*old, other, odd):
         await stores.connections.insert(row)
-    stale = sorted([old, older, odd], key=lambda row: row.id)
-    assert list(await stores.connections.stale(key_id="key-2")) == stale
-    assert list(await stores.connections.stale(key_id="key-2", after=stale[0].id, limit=1)) == [stale[1]]
-    assert dict(await stores.connections.keys()) == {"key-0": 1, "key-1": 1, "key-2": 1, "": 1}
+    assert list(await stores.connections.sealed_by("key-1")) == old
+    assert list(await stores.connections.sealed_by("key-1", after=old[0].id, limit=1)) == [old[1]]
+    assert list(await stores.connections.sealed_by("")) == [odd]
+    assert list(await stores.connections.sealed_by("key-3")) == []
+    assert dict(await stores.connections.keys()) == {"key-1": 3, "key-2": 1, "": 1}
+    assert await stores.connections.key_ids() == {"key-1", "key-2", ""}
+
+
+async def test_an_empty_store_has_no_keys(stores):
+    assert await stores.connections.key_ids() == frozenset()
+    assert dict(await stores.connections.keys()) == {}
 
 
 async def test_re_sealing_changes_the_ciphertext_and_nothing_else(stores):
@@ -120,7 +127,7 @@ async def test_re_sealing_changes_the_ciphertext_and_nothing_else(stores):
     new = by_key("key-2", b"new")
     assert await stores.connections.reseal([(row, new), (other, new)]) == 2
     assert await stores.connections.by_id(row.id) == replace(row, sealed=new)
-    assert list(await stores.connections.stale(key_id="key-2")) == []
+    assert await stores.connections.key_ids() == {"key-2"}
     assert await stores.connections.reseal([]) == 0
 
 

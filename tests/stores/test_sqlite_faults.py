@@ -41,10 +41,8 @@ async def test_while_another_program_writes_reads_go_on_and_a_write_says_so(sqli
         for write in (
             lambda: sqlite_stores.connections.insert(a_connection(profile="work")),
             lambda: sqlite_stores.connections.save(replace(row, generation=2), generation=1),
-            lambda: sqlite_stores.connections.lease(
-                row.id, generation=1, owner="p", attempt="a", now=NOW, until=NOW + 20
-            ),
-            lambda: sqlite_stores.connections.release(row.id, owner="p", attempt="a"),
+            lambda: sqlite_stores.connections.lease(row.id, generation=1, owner="p", attempt="a", now=NOW, ttl=20),
+            lambda: sqlite_stores.connections.release(row.id, owner="p", attempt="a", unclear=False),
             lambda: sqlite_stores.connections.delete(row.id),
             lambda: sqlite_stores.interactions.open(an_interaction()),
             lambda: sqlite_stores.interactions.save(an_interaction(), version=1),

@@ -1,6 +1,7 @@
-"""A process of its own that uses the stores: run by test_processes.py with a task and the database's path."""
+"""A process of its own that uses the stores: run by a test with a task and the database's path or URL."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.stores.values import ADA, a_connection, in_sqlite
+from tests.stores.values import ADA, Stores, a_connection, in_postgres, in_sqlite
 
 ROW_ID = "0" * 32
 
@@ -22,11 +23,16 @@ def say(word: object) -> None:
     sys.stdout.flush()
 
 
-async def start(path: Path) -> None:
+def opened(where: str) -> Stores:
+    """The stores in that file, or at that URL."""
+    return in_postgres(where) if where.startswith("postgresql://") else in_sqlite(Path(where))
+
+
+async def start(path: str) -> None:
     """Wait for the word, then use a file that may not be there yet."""
     import alembic.command  # noqa: F401 - imported before, so that all begin at the same moment
 
-    stores = in_sqlite(path)
+    stores = opened(path)
     say("ready")
     sys.stdin.readline()
     say(await stores.connections.insert(a_connection(id=f"{os.getpid():032x}", profile=str(os.getpid()))))
@@ -34,9 +40,9 @@ async def start(path: Path) -> None:
     stores.close()
 
 
-async def write(path: Path) -> None:
+async def write(path: str) -> None:
     """Write generation after generation, and say each that was acknowledged, until killed."""
-    stores = in_sqlite(path)
+    stores = opened(path)
     row = await stores.connections.by_id(ROW_ID)
     if row is None:
         row = a_connection(id=ROW_ID)
@@ -48,7 +54,7 @@ async def write(path: Path) -> None:
             row = new
 
 
-async def die_while_migrating(path: Path) -> None:
+async def die_while_migrating(path: str) -> None:
     """Be killed between the first table and the second."""
     from alembic import op
 
@@ -61,7 +67,28 @@ async def die_while_migrating(path: Path) -> None:
         made.append(create(*args, **kwargs))
 
     op.create_table = create_table  # type: ignore[assignment]
-    await in_sqlite(path).connections.by_id("x")
+    await opened(path).connections.by_id("x")
+
+
+def crowd(path: str) -> None:
+    """Eight processes that begin at the same moment, each with stores of its own; what each of them met."""
+    import alembic.command  # noqa: F401 - imported before, as above
+
+    ready, go = os.pipe()
+    children = []
+    for _ in range(8):
+        child = os.fork()
+        if not child:
+            os.close(go)
+            os.read(ready, 1)  # ends when the parent lets go
+            stores = opened(path)
+            new = a_connection(id=f"{os.getpid():032x}", profile=str(os.getpid()))
+            inserted = asyncio.run(stores.connections.insert(new))
+            stores.close()
+            sys.exit(0 if inserted else 1)
+        children.append(child)
+    os.close(go)
+    say([os.waitpid(child, 0)[1] for child in children])
 
 
 def guarded(use: Any) -> Any:
@@ -76,14 +103,16 @@ def guarded(use: Any) -> Any:
     return only_parent
 
 
-def fork(path: Path) -> None:
+def fork(path: str) -> None:
     """Use the store, fork, and use it in both."""
-    stores = in_sqlite(path)
+    stores = opened(path)
     asyncio.run(stores.connections.insert(a_connection(profile="before")))
     say(("before", len(asyncio.run(stores.connections.of_owner(ADA)))))
     database: Any = stores.connections
-    (inherited,) = database._database._files.values()
-    inherited.read, inherited.write = guarded(inherited.read), guarded(inherited.write)
+    inherited = next(iter(database._database._files.values())) if "://" not in path else database._database._pool
+    for use in ("read", "write") if "://" not in path else ("session", "close"):
+        setattr(inherited, use, guarded(getattr(inherited, use)))
+    del inherited
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # a program may fork with threads; this is about that
         child = os.fork()
@@ -91,6 +120,7 @@ def fork(path: Path) -> None:
         say(("forked", len(asyncio.run(stores.connections.of_owner(ADA)))))
         inserted = asyncio.run(stores.connections.insert(a_connection(id="1" * 32, profile="child")))
         say(("child", inserted, len(asyncio.run(stores.connections.of_owner(ADA)))))
+        gc.collect()  # what nobody holds any more is closed, which must not reach the parent's
         sys.exit(0)  # the whole way out, with all that Python closes on it
     _, status = os.waitpid(child, 0)
     inserted = asyncio.run(stores.connections.insert(a_connection(profile="parent")))
@@ -99,8 +129,8 @@ def fork(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    task, where = sys.argv[1], Path(sys.argv[2])
-    if task == "fork":
-        fork(where)
+    task, where = sys.argv[1], sys.argv[2]
+    if task in {"fork", "crowd"}:
+        {"fork": fork, "crowd": crowd}[task](where)
     else:
         asyncio.run({"start": start, "write": write, "die": die_while_migrating}[task](where))

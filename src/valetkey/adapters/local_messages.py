@@ -1,11 +1,14 @@
-"""Wake-ups, counters and channel within one process: the wake-ups so far."""
+"""Wake-ups, counters and channel within one process: wake-ups and counters so far."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+
+_SWEEP = 1024
+"""How many keys are counted before those whose period is over are looked for; then twice what was left."""
 
 
 class LocalSubscription:
@@ -55,6 +58,13 @@ class LocalWakeups:
             if not listener.hint():
                 self._drop(topic, listener)
 
+    def wake_all(self) -> None:
+        """Wake all who listen to anything: hints may have been lost."""
+        with self._lock:
+            topics = tuple(self._listeners)
+        for topic in topics:
+            self.wake(topic)
+
     @asynccontextmanager
     async def listen(self, topic: str) -> AsyncIterator[LocalSubscription]:
         """Listen on the running loop until the block ends."""
@@ -73,3 +83,40 @@ class LocalWakeups:
                 listeners.discard(listener)
                 if not listeners:
                     del self._listeners[topic]
+
+
+class LocalCounters:
+    """Counts of this process; the port ``Counters``. For any loop and any thread.
+
+    Args:
+        ticks: seconds that never go back; periods are told by them.
+    """
+
+    def __init__(self, *, ticks: Callable[[], float]) -> None:
+        self._ticks = ticks
+        self._lock = threading.Lock()
+        self._counts: dict[str, tuple[int, float]] = {}  # the sum, and when its period ends
+        self._sweep_at = _SWEEP
+
+    async def add(self, key: str, amount: int = 1, *, period: float) -> int:
+        """Count, and give the sum of the present period."""
+        return self.count(key, amount, period=period)
+
+    def count(self, key: str, amount: int, *, period: float) -> int:
+        """The same, at once."""
+        with self._lock:
+            now = self._ticks()
+            before, end = self._counts.get(key, (0, 0.0))
+            if end <= now:
+                before, end = 0, now + period
+            self._counts[key] = before + amount, end
+            if len(self._counts) >= self._sweep_at:
+                self._counts = {name: held for name, held in self._counts.items() if held[1] > now}
+                self._sweep_at = max(_SWEEP, 2 * len(self._counts))
+        return before + amount
+
+    def end_in(self, key: str, seconds: float) -> None:
+        """Let the key's present period end then: as everybody's does."""
+        with self._lock:
+            if key in self._counts:
+                self._counts[key] = self._counts[key][0], self._ticks() + seconds

@@ -171,10 +171,10 @@ class MemoryConnections:
             rows = sorted(self._rows.items())
         return [row for name, row in rows if name > after][:limit]
 
-    async def stale(self, *, key_id: str, after: str = "", limit: int = 500) -> Sequence[Connection]:
-        """Those that another key sealed, by id, following that one."""
+    async def sealed_by(self, key_id: str, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
+        """Those that this key sealed, by id, following that one."""
         rows = await self.page(after=after, limit=len(self._rows))
-        return [row for row in rows if key_id_of(row.sealed) != key_id][:limit]
+        return [row for row in rows if key_id_of(row.sealed) == key_id][:limit]
 
     async def reseal(self, changes: Sequence[tuple[Connection, Sealed]]) -> int:
         """Replace what is sealed, and nothing else, where generation and ciphertext still are as given; how many."""
@@ -191,6 +191,10 @@ class MemoryConnections:
         """How many rows each key sealed, by its id."""
         with self._lock:
             return Counter(key_id_of(row.sealed) for row in self._rows.values())
+
+    async def key_ids(self) -> frozenset[str]:
+        """The keys that sealed any row."""
+        return frozenset(await self.keys())
 
     async def census(self) -> Mapping[tuple[str, Health], int]:
         """How many there are, by provider and health."""

@@ -90,8 +90,8 @@ class ConnectionStore(Protocol):
         """Connections of all owners by id, following that one. A damaged row is logged and left out."""
         ...
 
-    async def stale(self, *, key_id: str, after: str = "", limit: int = 500) -> Sequence[Connection]:
-        """Those that another key sealed, by id, following that one. A damaged row is logged and left out."""
+    async def sealed_by(self, key_id: str, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
+        """Those that this key sealed, by id, following that one. A damaged row is logged and left out."""
         ...
 
     async def reseal(self, changes: Sequence[tuple[Connection, Sealed]]) -> int:
@@ -100,6 +100,10 @@ class ConnectionStore(Protocol):
 
     async def keys(self) -> Mapping[str, int]:
         """How many rows each key sealed, by its id."""
+        ...
+
+    async def key_ids(self) -> frozenset[str]:
+        """The keys that sealed any row; cheap, however many rows there are."""
         ...
 
     async def census(self) -> Mapping[tuple[str, Health], int]:

@@ -24,17 +24,21 @@ KNOWN = {
     **{field.name: field.name for field in fields(Callbacks)},
     "vault_key": "vault_key",
     "database_url": "database_url",
+    "redis_url": "redis_url",
     "allowed_hosts": "allowed_hosts",
     "provider_paths": "provider_paths",
     "ca_file": "ca_file",
     "tool_vars": "tool_vars",
+    "metrics": "metrics",
+    "metrics_token": "metrics_token",
     "public_base_url": "public_base_url",
     "auth.use_prebuilt_auth": "use_prebuilt_auth",
     "session.session_type": "session_type",
+    **{f"session.redis.{name}": f"redis_{name}" for name in ("host", "port", "db", "username", "password", "ssl")},
 }
 """Every setting of this dialect but the providers' own, and the field that it fills."""
 
-IGNORED = ("docks.", "session.redis.", "log_level", "auth.auth_encryption_secret_key", "home", "redis_url")
+IGNORED = ("docks.", "log_level", "auth.auth_encryption_secret_key", "home")
 """Names of the dialect that mean nothing here, or that another part reads."""
 
 _log = logging.getLogger("valetkey")
@@ -189,7 +193,7 @@ def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
     known = {field.name for field in fields(ClientSettings)}
     extra = {name: str(value) for name, value in given.items() if name not in known}
     values = {name: value for name, value in given.items() if name in known}
-    secret = values.pop("client_secret", None)
+    secret, previous = values.pop("client_secret", None), values.pop("previous_client_secret", None)
     recommended = values.pop("use_recommended_scope", True)
     environment = values.pop("environment", {})
     if isinstance(environment, str):
@@ -197,6 +201,7 @@ def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
     try:
         return ClientSettings(
             client_secret=None if secret is None else Secret(str(secret)),
+            previous_client_secret=None if previous is None else Secret(str(previous)),
             use_recommended_scope=TypeAdapter(bool).validate_python(recommended),
             environment=TypeAdapter(dict[str, str]).validate_python(environment),
             values=extra,

@@ -62,9 +62,19 @@ class Callbacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Where connections are kept."""
+    """Where connections are kept.
 
-    session_type: Literal["sqlite", "in_memory"] = "sqlite"
+    Attributes:
+        redis_host, redis_port, redis_db, redis_username, redis_password, redis_ssl: the server of type ``redis``.
+    """
+
+    session_type: Literal["sqlite", "in_memory", "redis"] = "sqlite"
+    redis_host: Annotated[str, Field(pattern=r"^[^\s/@]+$")] = "localhost"
+    redis_port: Port = 6379
+    redis_db: Annotated[int, Field(ge=0)] = 0
+    redis_username: str = ""
+    redis_password: Secret | None = None
+    redis_ssl: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +82,25 @@ class General:
     """The rest.
 
     Attributes:
-        vault_key: 32 bytes, base64url or hexadecimal; several, parted by commas: the first writes.
+        vault_key: 32 bytes, base64url or hexadecimal; or a place: ``file:``, ``keyring:``, ``aws-kms:KEY``. Several,
+            parted by commas: the first writes.
         database_url: ``sqlite:///path``; by default ``valetkey.db`` in the data folder.
+        redis_url: ``redis://``, ``rediss://`` or ``unix://``; by default processes do not hear of each other.
         allowed_hosts: private hosts that settings may name as endpoints.
         provider_paths: folders with a ``valetkey_providers`` folder.
         ca_file: further certificates to trust, PEM.
         tool_vars: values that tools read by name.
+        metrics: who takes the metrics.
+        metrics_token: who shows it as a bearer token reads metrics and details from elsewhere than this machine.
     """
 
     vault_key: Secret | None = None
     database_url: Secret | None = None
+    redis_url: Secret | None = None
     allowed_hosts: frozenset[str] = frozenset()
     provider_paths: tuple[str, ...] = ()
     ca_file: str = ""
     tool_vars: Mapping[str, str] = field(default_factory=dict)
     use_prebuilt_auth: bool = True
+    metrics: frozenset[Literal["prometheus", "opentelemetry"]] = frozenset()
+    metrics_token: Secret | None = None

@@ -16,7 +16,18 @@ from valetkey.errors import InvalidSetting
 PREFIXES = ("POCKET_", "VALETKEY_")
 """Environment names that are ours, the stronger last."""
 
-SECRET_NAMES = frozenset({"client_secret", "vault_key", "database_url", "redis_url", "password", "api_key"})
+SECRET_NAMES = frozenset(
+    {
+        "client_secret",
+        "previous_client_secret",
+        "vault_key",
+        "database_url",
+        "redis_url",
+        "metrics_token",
+        "password",
+        "api_key",
+    }
+)
 
 _log = logging.getLogger("valetkey")
 

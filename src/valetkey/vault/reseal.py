@@ -139,7 +139,9 @@ class Resealer:
         keyring = self._sealer.keyring
         for number in range(_PASSES):
             newest = keyring.newest
-            stale = {key_id: rows for key_id, rows in (await self._connections.keys()).items() if key_id != newest}
+            others = await self._connections.key_ids() - {newest}
+            counts = await self._connections.keys() if others else {}
+            stale = {key_id: counts.get(key_id, 0) for key_id in others}
             # What was told to be lost, and still is, is not read again and again.
             known_lost = self._lost & frozenset(stale) - frozenset(keyring.ids())
             thorough = number > 0 or self._looks_through(newest)
@@ -149,7 +151,8 @@ class Resealer:
             tally.lost = Counter({key_id: stale[key_id] for key_id in known_lost})
             if stale.keys() - known_lost:
                 tally.lost.clear()
-                await self._reseal_connections(tally, newest)
+                for key_id in sorted(stale):
+                    await self._reseal_connections(tally, key_id)
             if thorough:
                 await self._reseal_interactions(tally, newest)
                 await self._reseal_revocations(tally, newest)
@@ -174,8 +177,8 @@ class Resealer:
             found += sum(key_id_of(row.sealed) != newest for row in rows)
         return found
 
-    async def _reseal_connections(self, tally: _Tally, newest: str) -> None:
-        async for rows in pages(partial(self._connections.stale, key_id=newest)):
+    async def _reseal_connections(self, tally: _Tally, key_id: str) -> None:
+        async for rows in pages(partial(self._connections.sealed_by, key_id)):
             changes: list[tuple[Connection, Sealed]] = []
             for row in rows:
                 try:

@@ -81,6 +81,7 @@ class Upkeep:
         self._recorder = recorder
         self._me = entropy.token(12)
         self._left_out: set[tuple[str, int]] = set()
+        self._leading: set[str] = set()
         self.jobs = (
             Job(name="journal", every=5, work=rotations.replay, led=False),
             Job(name="refresh", every=15, work=self.refresh_ahead),
@@ -104,9 +105,14 @@ class Upkeep:
         Raises:
             ValetkeyError: it could not be done now.
         """
-        if job.led and not await self._stores.leaders.lead(job.name, owner=self._me, ttl=TTL):
+        if job.led and not await self._lead(job.name):
             return 0
         return await job.work()
+
+    async def _lead(self, name: str) -> bool:
+        leads = await self._stores.leaders.lead(name, owner=self._me, ttl=TTL)
+        (self._leading.add if leads else self._leading.discard)(name)
+        return leads
 
     async def refresh_ahead(self) -> int:
         """Refresh what is in its soft window, so that no call has to wait for it."""
@@ -120,7 +126,7 @@ class Upkeep:
                 return done
             tried.update((connection.id, connection.generation) for connection in ours)
             done += sum(await asyncio.gather(*(self._refresh(connection) for connection in ours)))
-            if len(ours) < BATCH or not await self._stores.leaders.lead("refresh", owner=self._me, ttl=TTL):
+            if len(ours) < BATCH or not await self._lead("refresh"):
                 return done
 
     async def sweep(self) -> int:
@@ -166,9 +172,8 @@ class Upkeep:
             await self._clock.sleep(job.every * (0.9 + 0.2 * fraction(self._entropy)))
 
     async def _resign(self) -> None:
-        for job in self.jobs:
-            if job.led:
-                try:
-                    await self._stores.leaders.resign(job.name, owner=self._me)
-                except ValetkeyError:
-                    return  # it ends by itself
+        for name in self._leading:
+            try:
+                await self._stores.leaders.resign(name, owner=self._me)
+            except ValetkeyError:
+                return  # it ends by itself

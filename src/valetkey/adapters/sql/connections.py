@@ -163,10 +163,10 @@ class SqlConnections:
         """Connections of all owners by id, following that one. A damaged row is logged and left out."""
         return _readable(await self._database.read(statements.CONNECTIONS_PAGE, {"after": after, "limit": limit}))
 
-    async def stale(self, *, key_id: str, after: str = "", limit: int = 500) -> Sequence[Connection]:
-        """Those that another key sealed, by id, following that one. A damaged row is logged and left out."""
+    async def sealed_by(self, key_id: str, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
+        """Those that this key sealed, by id, following that one. A damaged row is logged and left out."""
         values = {"key_id": key_id, "after": after, "limit": limit}
-        return _readable(await self._database.read(statements.CONNECTIONS_STALE, values))
+        return _readable(await self._database.read(statements.CONNECTIONS_SEALED_BY, values))
 
     async def reseal(self, changes: Sequence[tuple[Connection, Sealed]]) -> int:
         """Replace what is sealed, and nothing else, where generation and ciphertext still are as given; how many."""
@@ -189,6 +189,15 @@ class SqlConnections:
     async def keys(self) -> Mapping[str, int]:
         """How many rows each key sealed, by its id."""
         return dict(await self._database.read(statements.CONNECTION_KEYS, {}))
+
+    async def key_ids(self) -> frozenset[str]:
+        """The keys that sealed any row: one look into the index for each."""
+        found: list[str] = []
+        rows = await self._database.read(statements.CONNECTION_FIRST_KEY, {})
+        while rows:
+            found.append(rows[0][0])
+            rows = await self._database.read(statements.CONNECTION_NEXT_KEY, {"key_id": found[-1]})
+        return frozenset(found)
 
     async def census(self) -> Mapping[tuple[str, Health], int]:
         """How many there are, by provider and health; a health that no version of ours wrote is left out."""

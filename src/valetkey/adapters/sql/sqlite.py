@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from valetkey.adapters.sql.database import Outcome, Step, Values
 from valetkey.adapters.sql.rows import Row
 from valetkey.adapters.sql.sqlite_file import SqliteFile
+from valetkey.adapters.sql.statements import PING
 from valetkey.errors import StoreUnavailable
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
@@ -40,9 +41,11 @@ _REASONS = {
 class _Prepared(NamedTuple):
     sql: str
     names: Sequence[str]
+    constants: Values  # of the statement itself: an offset that the dialect adds
 
     def parameters(self, values: Values) -> list[object]:
-        return [values[name] for name in self.names]
+        given = {**self.constants, **values} if self.constants else values
+        return [given[name] for name in self.names]
 
 
 class SqliteDatabase:
@@ -52,15 +55,21 @@ class SqliteDatabase:
 
     Args:
         path: the file.
+        ticks: seconds that never go back, the same for all processes of this machine: leases are told by them.
         busy_timeout: seconds that a write waits for another process to finish its own.
     """
 
-    def __init__(self, path: Path, *, busy_timeout: float = 5.0) -> None:
+    def __init__(self, path: Path, *, ticks: Callable[[], float], busy_timeout: float = 5.0) -> None:
         self._path = path
+        self._ticks = ticks
         self._busy_timeout = busy_timeout
         self._prepared: dict[Executable, _Prepared] = {}
         # By process: a child must neither use nor close the connections that it was forked with.
         self._files: dict[int, SqliteFile] = {}
+
+    def lease_clock(self) -> float | None:
+        """The machine's steady clock: whoever shares this file shares it, and nobody sets it."""
+        return self._ticks()
 
     async def read(self, statement: Executable, values: Values) -> Sequence[Row]:
         """The rows of one query. A value that no text column can hold finds none.
@@ -107,6 +116,19 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
 
+    async def ping(self) -> None:
+        """Ask it something small.
+
+        Raises:
+            StoreUnavailable: it cannot be used, or its file was taken away while it was open.
+        """
+        await self.read(PING, {})
+        file = self._files.get(os.getpid())
+        if file is not None and file.gone():
+            raise StoreUnavailable(
+                f"The database {self._path.name} was removed or replaced while it was open. Start the program again."
+            )
+
     def close(self) -> None:
         """Finish the writes that were handed over, and close the file. A later use opens it again."""
         file = self._files.pop(os.getpid(), None)
@@ -131,7 +153,9 @@ class SqliteDatabase:
 
     def _prepare(self, statement: Executable) -> _Prepared:
         compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # all of ours have it
-        prepared = self._prepared[statement] = _Prepared(str(compiled), tuple(compiled.positiontup or ()))
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        prepared = _Prepared(str(compiled), tuple(compiled.positiontup or ()), constants)
+        self._prepared[statement] = prepared
         return prepared
 
     def _unavailable(self, error: BaseException | None) -> StoreUnavailable:

@@ -38,6 +38,7 @@ class SqliteFile:
     def __init__(self, path: Path, *, busy_timeout: float) -> None:
         self.ready = False
         self._path = path
+        self._inode = 0
         self._busy_timeout = busy_timeout
         self._readers: deque[sqlite3.Connection] = deque()
         self._writer: sqlite3.Connection | None = None
@@ -58,9 +59,19 @@ class SqliteFile:
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             known = ("alembic_version",) in tables
             version = connection.execute(schema.VERSION).fetchone() if known else None
-            if schema.behind(version[0] if version else None):
+            newer = version is not None and not schema.known(version[0]) and ("compatibility",) in tables
+            reads_since = connection.execute(schema.READS_SINCE).fetchone() if newer else None
+            if schema.behind(version[0] if version else None, reads_since[0] if reads_since else None):
                 self._migrate()
+        self._inode = self._path.stat().st_ino
         self.ready = True
+
+    def gone(self) -> bool:
+        """Whether the file was removed or replaced while it is open: what is written goes nowhere."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
 
     def read(self, sql: str, parameters: Sequence[object]) -> list[Row]:
         """The rows of one query, on the calling thread."""

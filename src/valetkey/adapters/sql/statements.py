@@ -96,16 +96,15 @@ CONNECTIONS_PAGE: Executable = (
     .order_by(connections.c.id)
     .limit(bindparam("limit"))
 )
-# Two ranges rather than "is not": an index finds them however many rows the newest key has sealed.
-CONNECTIONS_STALE: Executable = (
+CONNECTIONS_SEALED_BY: Executable = (
     select(connections)
-    .where(
-        or_(connections.c.key_id < bindparam("key_id"), connections.c.key_id > bindparam("key_id")),
-        connections.c.id > bindparam("after"),
-    )
+    .where(connections.c.key_id == bindparam("key_id"), connections.c.id > bindparam("after"))
     .order_by(connections.c.id)
     .limit(bindparam("limit"))
 )
+_keys = select(connections.c.key_id).order_by(connections.c.key_id).limit(1)
+CONNECTION_FIRST_KEY: Executable = _keys
+CONNECTION_NEXT_KEY: Executable = _keys.where(connections.c.key_id > bindparam("key_id"))
 CONNECTION_RESEAL: Executable = (
     update(connections)
     .where(_unmoved, connections.c.sealed == bindparam("before"))
