@@ -1,5 +1,6 @@
 """The OAuth2 handler: begin, answer, finish, refresh, revoke; over a wire by hand."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,7 +18,7 @@ from valetkey.errors import (
     RefreshFailed,
 )
 from valetkey.model.caller import Owner
-from valetkey.model.connections import Credential
+from valetkey.model.connections import Credential, Subject
 from valetkey.ports.world import Response
 from valetkey.protocol.authorize import challenge_of
 from valetkey.providers.base import Endpoint
@@ -25,6 +26,9 @@ from valetkey.secret import Secret
 from valetkey.testing.clock import ManualClock
 
 NOW = 1_750_000_000.0
+# {} and {"iss": "https://idp.test", "sub": "ada", "aud": "id-1"}, coded as RFC 7515 §2 says; ANOTHER has the sub "eve".
+ID_TOKEN = "e30.eyJpc3MiOiJodHRwczovL2lkcC50ZXN0Iiwic3ViIjoiYWRhIiwiYXVkIjoiaWQtMSJ9.c2ln"
+ANOTHER = "e30.eyJpc3MiOiJodHRwczovL2lkcC50ZXN0Iiwic3ViIjoiZXZlIiwiYXVkIjoiaWQtMSJ9.c2ln"
 OWNER = Owner(workspace="w", issuer="host", subject="default")
 
 
@@ -40,12 +44,12 @@ def flow(*scopes, **changes):
     return Flow(**(given | changes))
 
 
-def handler(wire=None, settings=None, *, clock=None, **dialect):
+def handler(wire=None, settings=None, *, clock=None, clients=None, **dialect):
     named = provider(**dialect)
     return OAuth2Handler(
         provider=named,
         entry=named.handlers[0],
-        clients=(settings or Settings()).clients,
+        clients=clients or (settings or Settings()).clients,
         fetcher=wire or Wire(),
         entropy=Dice(),
         clock=clock or ManualClock(start=NOW),
@@ -172,7 +176,9 @@ class TestFinish:
     async def test_a_code_becomes_a_credential(self):
         wire = Wire(tokens(refresh_token="rt-1", scope="read", expires_in=3600))
         grant = await connect(wire, flow("read"))
-        assert grant.credential == Credential(access_token=Secret("at-1"), refresh_token=Secret("rt-1"))
+        assert grant.credential == Credential(
+            access_token=Secret("at-1"), refresh_token=Secret("rt-1"), client_id="id-1"
+        )
         assert grant.scopes == {"read"}
         assert grant.expires_at == NOW + 3600
         (sent,) = wire.forms()
@@ -262,6 +268,30 @@ class TestRefresh:
         assert grant.scopes == {"read"}
         assert grant.expires_at == NOW + 3600
         assert wire.forms()[0]["refresh_token"] == "rt-0"
+
+    async def test_whose_account_it_is_stays_with_the_credential(self):
+        ada = Subject(issuer="https://idp.test", subject="ada", audience=frozenset({"id-1"}))
+        wire = Wire(
+            tokens(id_token=ID_TOKEN), tokens(access_token="at-2"), tokens(id_token=ANOTHER), Response(status=200)
+        )
+        held = (await connect(wire, flow())).credential
+        assert held.subject == ada
+        renewed = (await handler(wire).refresh(replace(held, refresh_token=Secret("rt")), frozenset())).credential
+        assert (renewed.subject, renewed.access_token) == (ada, Secret("at-2"))
+        with pytest.raises(RefreshFailed, match="another account"):
+            await handler(wire).refresh(renewed, frozenset())
+
+    async def test_whose_account_it_is_may_be_told_later(self):
+        grant = await handler(Wire(tokens(id_token=ID_TOKEN))).refresh(CREDENTIAL, frozenset())
+        assert grant.credential.subject is not None
+
+    async def test_the_secret_that_was_taken_is_remembered_by_whatever_settings_make(self):
+        settings = Settings(previous_client_secret=Secret("old"))
+        wire = Wire(answer({"error": "invalid_client"}, 401), tokens(), tokens())
+        clients = settings.clients
+        for _ in range(2):
+            await handler(wire, clients=clients).refresh(CREDENTIAL, frozenset())
+        assert [form["client_secret"] for form in wire.forms()] == [SECRET.reveal(), "old", "old"]
 
     async def test_without_a_new_one_the_old_stays(self):
         grant = await handler(Wire(tokens(access_token="at-2"))).refresh(CREDENTIAL, frozenset({"read"}))

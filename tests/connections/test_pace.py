@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.connections.kit import Dice
-from valetkey.connections.pace import pause, soft_expiry
+from valetkey.connections.pace import believed, pause, soft_expiry
+from valetkey.model.connections import Credential, Grant
+from valetkey.secret import Secret
 
 NOW = 1_750_000_000.0
 
@@ -40,3 +42,27 @@ def test_a_pause_is_anything_from_a_second_to_twice_the_last(failures, longest):
     assert pause(failures, Dice(0)) == 1
     assert pause(failures, Dice(1 - 2**-48)) == pytest.approx(longest)
     assert pause(failures, Dice(0.5)) == pytest.approx((1 + longest) / 2)
+
+
+@pytest.mark.parametrize(
+    ("token", "life", "used"),
+    [
+        # T-18: the old token again, or one that has ended already, is not asked for again before 30 s.
+        ("old", 5, 30),
+        ("old", 0, 30),
+        ("old", -3600, 30),
+        ("old", 3600, 3600),
+        ("new", 0.5, 30),
+        ("new", 0, 30),
+        ("new", -3600, 30),
+        ("new", 1, 1),
+        ("new", 5, 5),
+        ("new", 3600, 3600),
+        ("new", None, None),
+        ("old", None, None),
+    ],
+)
+def test_a_token_that_says_nothing_new_is_used_for_a_while(token, life, used):
+    grant = Grant(credential=Credential(access_token=Secret(token)), expires_at=None if life is None else NOW + life)
+    until = believed(grant, Credential(access_token=Secret("old")), NOW)
+    assert until == (None if used is None else NOW + used)

@@ -9,14 +9,14 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+from valetkey.cli.connections import connections
+from valetkey.cli.options import Json
 from valetkey.cli.output import print_error
 from valetkey.entrypoints.render import exit_status
 from valetkey.errors import ValetkeyError
 
 BAD_USAGE = 2
 INTERRUPTED = 130
-
-Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False, help="Print JSON, for programs.")]
 
 
 def version() -> str:
@@ -35,8 +35,11 @@ app = App(
 )
 providers = App(name="providers", help="Which services can be connected, and how.")
 policy = App(name="policy", help="The rules by which calls are allowed.")
+app.command(connections)
 app.command(providers)
 app.command(policy)
+vault = App(name="vault", help="The keys that seal what is stored.")
+app.command(vault)
 
 
 @app.command
@@ -81,6 +84,36 @@ def show_policy(*, as_json: Json = False) -> None:
     from valetkey.cli.policy import show_policy as show
 
     show(as_json=as_json)
+
+
+@vault.command(name="status")
+def vault_status(*, as_json: Json = False) -> None:
+    """Show each key, what it sealed, and what is to be done."""
+    from valetkey.cli.vault import show_status
+
+    show_status(as_json=as_json)
+
+
+@vault.command(name="rotate")
+def vault_rotate(
+    *,
+    reseal_only: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    drop_old: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Add a key, and seal anew with it all that is stored, while everything runs.
+
+    It may be ended at any time, and gone on with by --reseal-only.
+
+    Parameters
+    ----------
+    reseal_only
+        Add no key; seal anew with the newest one that is there.
+    drop_old
+        At the end, remove the keys that sealed nothing any more.
+    """
+    from valetkey.cli.vault_rotate import rotate
+
+    return rotate(reseal_only=reseal_only, drop_old=drop_old)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from valetkey.connections.answer import WAIT, Answering, Finder, Links, known
+from valetkey.connections.answer import WAIT, Answering, Links
+from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.states import AuthState, view
-from valetkey.errors import InvalidAuthState, MissingSetting, PortTaken
+from valetkey.errors import InvalidArguments, InvalidAuthState, MissingSetting, PortTaken
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING
 from valetkey.model.caller import Owner
@@ -95,6 +96,26 @@ class Connecting:
             about=self._about(handler, profile, scopes),
             begin=begin,
         )
+
+    async def again(self, owner: Owner, need: Need, profile: str) -> tuple[Interaction, Handler]:
+        """A link for an account whatever its state: what it brings takes the place of what is held.
+
+        Raises:
+            MissingSetting: the provider has no client id in settings.
+            PortTaken: the callback server cannot listen.
+        """
+        handler = self._finder.find(need.handler, need.provider or None)
+        if not handler.interactive:
+            raise InvalidArguments(f"{handler.name} needs no person: its accounts are obtained at each call.")
+        held = await self._store.get(owner, handler.provider.name, profile)
+        pending = await self._answering.pending(owner, handler.provider.name, profile)
+        if pending is not None:
+            interaction = await self._renewed(pending, handler, need, None)
+        else:
+            interaction = await self._begin(owner, need, profile, handler, None, state=AuthState.DO_AUTH, held=held)
+        self._links.begun(interaction.id, self._answering)
+        await self._links.open()
+        return interaction, handler
 
     def url(self, interaction: Interaction) -> str:
         """The link to open."""

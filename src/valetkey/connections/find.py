@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from valetkey.connections.answer import Answering, Finder, known
+from collections.abc import Sequence
+
+from valetkey.connections.answer import Answering
 from valetkey.connections.connect import Connecting
+from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import Handler
+from valetkey.connections.pace import left_to_wait, soft
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.states import expired, near_expiry, satisfies
-from valetkey.errors import AuthRequired, InvalidArguments, ProviderUnavailable, RefreshFailed
+from valetkey.errors import AmbiguousConnection, AuthRequired, InvalidArguments, ProviderUnavailable, RefreshFailed
+from valetkey.model.caller import Owner
 from valetkey.model.calls import Allowed, Connected
-from valetkey.model.connections import DEFAULT_PROFILE, Connection, Health
+from valetkey.model.connections import DEFAULT_PROFILE, Connection
 from valetkey.model.interactions import INVITATION
 from valetkey.model.needs import Need
 from valetkey.ports.stores import ConnectionStore
@@ -44,6 +49,7 @@ class Connector:
 
         Raises:
             AuthRequired: a person has to connect an account first; holds the link.
+            AmbiguousConnection: several accounts fit, and the call names none.
             ProviderUnavailable: a token has ended, and cannot be renewed now.
         """
         for _ in range(ROUNDS):
@@ -55,32 +61,58 @@ class Connector:
                 raise required
         raise ProviderUnavailable("The account changes all the time while it is looked for. Call again.")
 
+    async def usual(self, owner: Owner, need: Need) -> Connection | None:
+        """The account that a call uses which names none, as it is now; None where a person is asked for one.
+
+        Raises:
+            AmbiguousConnection: several fit.
+        """
+        asked = self._finder.find(need.handler, need.provider or None)
+        if not asked.interactive:
+            return None
+        held = await self._store.get(owner, asked.provider.name, DEFAULT_PROFILE)
+        if held is not None:
+            return None if self._usable(held, need, asked) is None else held
+        other = await self._other(owner, need, asked)
+        return None if other is None else other[0]
+
     async def _try(self, allowed: Allowed) -> tuple[Connected | None, Need]:
         missing: Need | None = None
-        alternatives = allowed.call.needs.alternatives
-        for needs in alternatives:
+        several: AmbiguousConnection | None = None
+        for needs in allowed.call.needs.alternatives:
             met: list[Connection] = []
             for need in needs:
-                connection = await self._meet(allowed, need)
+                try:
+                    connection = await self._meet(allowed, need)
+                except AmbiguousConnection as error:
+                    # Another alternative may be met without a choice.
+                    several = several or error
+                    break
                 if connection is None:
                     missing = missing or need
                     break
                 met.append(connection)
             else:
                 return Connected(allowed=allowed, connections=tuple(met)), Need(provider="")
+        if several is not None:
+            raise several
         if missing is None:
             raise InvalidArguments("This tool has no alternative of needs at all. Give it one; an empty one is public.")
         return None, missing
 
-    async def renew(self, connected: Connected) -> Connected | None:
-        """The same after the provider answered 401: refreshed once. None where nothing can be refreshed.
+    async def renew(self, connected: Connected, *, certain: bool) -> Connected | None:
+        """The same after a 401: refreshed once. None where nothing can be refreshed, or just was.
+
+        Whose 401 it was is ``certain`` where the provider's own API answered it. A tool that always raises one of
+        somebody else must not have the token refreshed at every call.
 
         Raises:
             AuthRequired: the credential is dead; a person has to connect the account again.
         """
         renewed = []
         for connection in connected.connections:
-            if not connection.refreshable:
+            final = certain and len(connected.connections) == 1  # a second 401 will end the connection
+            if not connection.refreshable or (left_to_wait(connection, self._clock.now()) and not final):
                 return None
             handler = self._finder.find(connection.handler, connection.provider)
             try:
@@ -105,20 +137,54 @@ class Connector:
         """The provider refuses what is freshly lent: the next call asks a person to connect the account again."""
         if len(connected.connections) == 1:
             (connection,) = connected.connections
-            await self._refresher.mark(connection, Health.NEEDS_REAUTH, "The provider refused the credential (401).")
+            if near_expiry(connection, self._clock.now()):
+                return  # it may have ended on its way: that says nothing about the account
+            await self._refresher.reject(connection, "The provider refused the credential (401).")
 
     async def _meet(self, allowed: Allowed, need: Need) -> Connection | None:
-        owner, profile = allowed.caller.owner, allowed.call.profile or DEFAULT_PROFILE
+        """A profile that the call names is the only one; else ``default`` where it is; else the one that fits."""
+        owner, named = allowed.caller.owner, allowed.call.profile
         asked = self._finder.find(need.handler, need.provider or None)
+        profile = named or DEFAULT_PROFILE
         if not asked.interactive:
             return await self._connecting.obtain(asked, owner, need, profile)
         held = await self._store.get(owner, asked.provider.name, profile)
         handler = None if held is None else self._meets(held, need, asked)
         if held is not None and handler is not None:
-            return await self._fresh(held, handler)
+            fresh = await self._fresh(held, handler)
+            if fresh is not None:
+                return fresh
         # What was just answered may be for another handler, or for fewer scopes.
         answered = await self._answering.answered_connection(owner, profile, asked)
-        return None if answered is None or self._meets(answered, need, asked) is None else answered
+        if answered is not None and self._meets(answered, need, asked) is not None:
+            return answered
+        # One that is saved as default is meant, even where a person has to see to it first: another one is not.
+        other = None if named or held is not None else await self._other(owner, need, asked)
+        return None if other is None else await self._fresh(*other)
+
+    async def _other(self, owner: Owner, need: Need, asked: Handler) -> tuple[Connection, Handler] | None:
+        """The one account besides ``default`` that fits, and its handler.
+
+        Raises:
+            AmbiguousConnection: there are several.
+        """
+        rows = await self._store.of_owner(owner, asked.provider.name)
+        others = [row for row in rows if row.profile != DEFAULT_PROFILE]
+        found = [(row, handler) for row in others if (handler := self._usable(row, need, asked)) is not None]
+        if len(found) > 1:
+            first = found[0][0]
+            raise ambiguous(
+                asked.provider.title,
+                [row for row, _ in found],
+                f"Name one, such as profile={first.profile!r}; or make it the one for calls that name none: "
+                f"valetkey connections rename {first.provider}:{first.profile} {DEFAULT_PROFILE}",
+            )
+        return found[0] if found else None
+
+    def _usable(self, held: Connection, need: Need, asked: Handler) -> Handler | None:
+        """The handler of what is held, where that fits and has not ended for good."""
+        ended = expired(held, self._clock.now()) and not held.refreshable
+        return None if ended else self._meets(held, need, asked)
 
     def _meets(self, held: Connection, need: Need, asked: Handler) -> Handler | None:
         """The handler of what is held, where that is what the need asks for."""
@@ -130,7 +196,8 @@ class Connector:
 
     async def _fresh(self, held: Connection, handler: Handler) -> Connection | None:
         now = self._clock.now()
-        if not near_expiry(held, now) or not (held.refreshable or expired(held, now)):
+        due = near_expiry(held, now) or soft(held, now)
+        if not due or not (held.refreshable or expired(held, now)):
             return held
         try:
             return await self._refresher.fresh(held, handler) if held.refreshable else None
@@ -145,3 +212,13 @@ class Connector:
             return None
         url = self._connecting.url(interaction)
         return AuthRequired(f"{INVITATION}{url}", url=url, provider=str(interaction.about["provider"]))
+
+
+def ambiguous(title: str, fitting: Sequence[Connection], advice: str) -> AmbiguousConnection:
+    """The error that lists those that fit, and says how to name one."""
+    named = ", ".join(row.profile if row.account is None else f"{row.profile} ({row.account})" for row in fitting)
+    return AmbiguousConnection(
+        f"Several accounts at {title} fit, and none was named: {named}. {advice}",
+        provider=fitting[0].provider,
+        profiles=tuple(row.profile for row in fitting),
+    )

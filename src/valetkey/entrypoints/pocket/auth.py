@@ -177,7 +177,7 @@ class PocketAuth:
         """What is held now, as it is; None when nothing is."""
         system = self.system
         provider = AuthProvider(auth_provider).value
-        held = system.home.block(lambda: system.connections.get(owner_of(thread_id), provider, profile))
+        held = system.home.block(lambda: system.stores.connections.get(owner_of(thread_id), provider, profile))
         return None if held is None else self._context(held)
 
     async def list_session_state(
@@ -186,7 +186,7 @@ class PocketAuth:
         """The accounts of one thread, and its flows: provider, profile, scope and state of each."""
         system, owner = self.system, owner_of(thread_id)
         only = None if auth_provider is None else AuthProvider(auth_provider).value
-        held = {(row.provider, row.profile): row for row in await system.connections.of_owner(owner, only)}
+        held = {(row.provider, row.profile): row for row in await system.stores.connections.of_owner(owner, only)}
         states = []
         for (provider, profile), row in held.items():
             need = Need(provider=provider, scopes=row.scopes, handler=row.handler)

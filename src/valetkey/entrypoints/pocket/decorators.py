@@ -246,7 +246,6 @@ async def _go(called: FunctionTool, arguments: Mapping[str, object]) -> Any:
         tool=called.name,
         needs=called.needs,
         arguments=arguments,
-        profile=DEFAULT_PROFILE,
         entrance="pocket",
         conversation=THREAD,
         deadline=called.deadline,

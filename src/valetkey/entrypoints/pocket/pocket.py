@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from valetkey.entrypoints.pocket import profiles
 from valetkey.entrypoints.pocket.auth import PocketAuth
 from valetkey.entrypoints.pocket.decorators import from_func
 from valetkey.entrypoints.pocket.grouping import merge_needs
@@ -15,6 +16,7 @@ from valetkey.entrypoints.pocket.running import run
 from valetkey.entrypoints.pocket.text import text_of
 from valetkey.errors import AuthRequired, DuplicateTool, InvalidArguments, UnknownTool
 from valetkey.identity.verifiers.vouched import HOST, owner_of
+from valetkey.model.caller import Owner
 from valetkey.model.calls import Call, Presented, ToolResult
 from valetkey.model.connections import DEFAULT_PROFILE
 from valetkey.model.interactions import INVITATION, Interaction, InteractionKind
@@ -108,18 +110,12 @@ class Pocket:
     def describe_tools(self, thread_id: str = "default") -> list[dict[str, Any]]:
         """What a model is told: name, description and parameters (JSON schema) of each tool, and no credential."""
         if not self.use_profile:
-            return [_describe(tool, None) for tool in self.tools.values()]
-        return self.system.home.block(lambda: self._describe_with_profiles(thread_id))
+            return [profiles.described(tool, None) for tool in self.tools.values()]
+        return self.system.home.block(lambda: self._describe_with_profiles(owner_of(thread_id)))
 
-    async def _describe_with_profiles(self, thread_id: str) -> list[dict[str, Any]]:
-        return [_describe(tool, await self._profiles(tool, thread_id)) for tool in self.tools.values()]
-
-    async def _profiles(self, tool: Tool, thread_id: str) -> list[str]:
-        found: set[str] = set()
-        for need in tool.needs.alternatives[0]:
-            rows = await self.system.connections.of_owner(owner_of(thread_id), self._provider_of(need))
-            found.update(row.profile for row in rows)
-        return sorted(found)
+    async def _describe_with_profiles(self, owner: Owner) -> list[dict[str, Any]]:
+        tools = self.tools.values()
+        return [profiles.described(tool, await profiles.of_tool(self.system, tool, owner)) for tool in tools]
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -138,6 +134,7 @@ class Pocket:
             UnknownTool: this Pocket has no such tool.
             InvalidArguments: ``body`` does not fit the tool.
             MissingSetting: a setting is needed that is not there.
+            AmbiguousConnection: several of the person's accounts fit, and ``profile`` names none.
             ProviderUnavailable: a token has ended, and cannot be renewed now.
         """
         return (await self.ainvoke_with_state(tool_name, body, thread_id, profile))[0]
@@ -211,33 +208,31 @@ class Pocket:
         if isinstance(tool, FunctionTool) and tool.tool_vars:
             tool = tool.configured(self.system.config.general.tool_vars)
         arguments = _arguments(body)
-        if self.use_profile and "profile" in arguments and "profile" not in tool.schema.get("properties", {}):
-            profile = await self._chosen(tool, thread_id, str(arguments.pop("profile")))
+        named, owner = profiles.named(profile), owner_of(thread_id)
+        if self.use_profile and "profile" in arguments and profiles.takes_profile(tool):
+            named = await profiles.chosen(self.system, tool, owner, arguments.pop("profile")) or named
         call = Call(
             tool=tool_name,
             needs=tool.needs,
             arguments=arguments,
-            profile=profile,
+            profile=named,
             entrance="pocket",
             conversation=thread_id,
             deadline=tool.deadline,
         )
-        presented = Presented(scheme=HOST, value=owner_of(thread_id).subject)
+        presented = Presented(scheme=HOST, value=owner.subject)
         return await self.system.road.travel(presented, tool, call, render=render)
-
-    async def _chosen(self, tool: Tool, thread_id: str, profile: str) -> str:
-        allowed = await self._profiles(tool, thread_id)
-        if profile != DEFAULT_PROFILE and profile not in allowed:
-            known = ", ".join(dict.fromkeys([DEFAULT_PROFILE, *allowed]))
-            raise InvalidArguments(f"profile has to be one of {known}.")
-        return profile
 
     # Accounts -------------------------------------------------------------------------------------------------------
 
     async def initialize_tool_auth(
         self, thread_id: str = "default", profile: str = DEFAULT_PROFILE
     ) -> list[AuthPrompt]:
-        """Begin, for every provider of the tools whose account is not there: one link each, for all scopes together."""
+        """Begin, for every provider of the tools whose account is not there: one link each, for all scopes together.
+
+        Raises:
+            AmbiguousConnection: several accounts are there, and ``profile`` names none.
+        """
         prompts = []
         for need in self._needs(list(self.tools)):
             interaction = await self._begin(need, thread_id, profile)
@@ -253,6 +248,7 @@ class Pocket:
             AuthRefused: a person said no; at once.
             AuthExpired: somebody did not answer within 300 s.
             InvalidAuthState: an account is missing and was not begun.
+            AmbiguousConnection: several accounts are there, and ``profile`` names none.
         """
         needs = self._needs(list(self.tools))
         tasks = [asyncio.ensure_future(self._authenticated(need, thread_id, profile)) for need in needs]
@@ -292,6 +288,8 @@ class Pocket:
         return variables
 
     async def _begin(self, need: Need, thread_id: str, profile: str) -> Interaction | None:
+        if profiles.named(profile) is None and await self.system.connector.usual(owner_of(thread_id), need) is not None:
+            return None
         interaction = await self.auth.begin(need, thread_id, profile)
         if interaction is not None:
             self._remember(thread_id, profile, self._provider_of(need), interaction)
@@ -303,10 +301,12 @@ class Pocket:
             self._asked.pop(next(iter(self._asked)))  # nobody waits for the oldest any more
 
     async def _authenticated(self, need: Need, thread_id: str, profile: str) -> Any:
-        system = self.system
+        system, owner = self.system, owner_of(thread_id)
         asked = self._asked.get((thread_id, profile, self._provider_of(need)))
+        usual = await system.connector.usual(owner, need) if profiles.named(profile) is None else None
+        held = profile if usual is None else usual.profile
         try:
-            return await system.connecting.authenticate(owner_of(thread_id), need, profile, asked=asked)
+            return await system.connecting.authenticate(owner, need, held, asked=asked)
         finally:
             self._asked.pop((thread_id, profile, self._provider_of(need)), None)
 
@@ -381,11 +381,3 @@ def _arguments(body: Any) -> dict[str, Any]:
         kind = type(body).__name__
         raise InvalidArguments(f"The body has to be an object of arguments; this is {kind}.")
     return dict(body)
-
-
-def _describe(tool: Tool, profiles: list[str] | None) -> dict[str, Any]:
-    schema = dict(tool.schema)
-    if profiles and "profile" not in schema.get("properties", {}):
-        chosen = {"type": "string", "enum": profiles, "description": "Which of the person's accounts to use."}
-        schema["properties"] = {**schema.get("properties", {}), "profile": chosen}
-    return {"name": tool.name, "description": tool.description, "parameters": schema}
