@@ -63,7 +63,8 @@ class Road:
         except ToolFailed as failure:
             text, verdict = str(failure), rejection(failure, lent.origins)
         # Past the except: an error from here on must not carry the tool's own, whose text may tell what was lent.
-        renewed = None if verdict is Rejection.NONE else await self.connector.renew(connected)
+        certain = verdict is Rejection.CERTAIN
+        renewed = None if verdict is Rejection.NONE else await self.connector.renew(connected, certain=certain)
         if renewed is None:
             return await self._failed(text, lent, verdict)
         again = await self.lender.lend(renewed)

@@ -412,3 +412,48 @@ def test_importing_it_starts_nothing():
     program = "import threading, valetkey.adapters.home; print(threading.active_count())"
     done = subprocess.run([sys.executable, "-c", program], timeout=50, capture_output=True, check=True)
     assert done.stdout == b"1\n"
+
+
+def test_what_runs_by_itself_begins_with_the_first_work_and_ends_when_it_is_told():
+    told, ended = threading.Event(), threading.Event()
+
+    async def upkeep():
+        told.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+
+    own = HomeLoop()
+    own.on_start(upkeep)
+    own.quiet()
+    assert not told.is_set()
+    own.on_start(upkeep)
+    assert own.block(say_nothing) is None
+    assert told.wait(5)
+    own.quiet()
+    assert ended.is_set()
+    assert own.block(say_nothing) is None, "other work goes on"
+    own.close()
+
+
+def test_what_runs_by_itself_and_fails_is_told_and_harms_nobody(caplog):
+    failed = threading.Event()
+
+    async def upkeep():
+        failed.set()
+        raise ValueError("a secret")
+
+    own = HomeLoop()
+    own.on_start(upkeep)
+    own.block(say_nothing)
+    assert failed.wait(5)
+    own.block(say_nothing)
+    own.close()
+    assert "ValueError" in caplog.text
+    assert "a secret" not in caplog.text
+
+
+async def say_nothing() -> None:
+    pass

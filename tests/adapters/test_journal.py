@@ -40,13 +40,18 @@ def test_what_was_put_comes_back_as_it_was_in_another_process_too(journal, folde
 
 def test_it_is_flushed_to_the_disk_before_it_is_named(journal, folder, monkeypatch):
     done = []
-    fsync, replace_ = os.fsync, os.replace
-    monkeypatch.setattr(
-        os,
-        "fsync",
-        lambda descriptor: (done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink())), fsync(descriptor)),
-    )
-    monkeypatch.setattr(os, "replace", lambda *names: (done.append("named"), replace_(*names)))
+    fsync, rename = os.fsync, os.replace
+
+    def flushing(descriptor):
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def naming(*names):
+        done.append("named")
+        rename(*names)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    monkeypatch.setattr(os, "replace", naming)
     journal.put(a_connection(), generation=1)
     draft, *rest = done
     assert ".json" in draft

@@ -82,7 +82,7 @@ class Provided(Handler):
             answer = await answer()
         if isinstance(answer, BaseException):
             raise answer
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     async def revoke(self, credential: Credential) -> bool:
         answer = self.revoking.pop(0) if self.revoking else True
@@ -108,13 +108,13 @@ class Kit:
     """One process; ``beside()`` makes another one over the same stores."""
 
     def __init__(self, other: "Kit | None" = None, *, journal: Journal | None = None) -> None:
-        self.clock = other.clock if other else ManualClock()
-        self.revocations = other.revocations if other else MemoryRevocations()
-        self.store = (
+        self.clock: ManualClock = other.clock if other else ManualClock()
+        self.revocations: MemoryRevocations = other.revocations if other else MemoryRevocations()
+        self.store: MemoryConnections = (
             other.store if other else MemoryConnections(ticks=self.clock.monotonic, revocations=self.revocations)
         )
-        self.handler = other.handler if other else Provided(self.clock)
-        self.journal = journal or (other.journal if other else NoJournal())
+        self.handler: Provided = other.handler if other else Provided(self.clock)
+        self.journal: Journal = journal or (other.journal if other else NoJournal())
         self.dice = Dice()
         self.home = HomeLoop()
         self.home.adopt(asyncio.get_running_loop())

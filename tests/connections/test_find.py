@@ -3,7 +3,7 @@
 import pytest
 
 from tests.connections.system import ANN, BOB, allowed, held, made
-from valetkey.errors import AmbiguousConnection, AuthRequired, RefreshFailed
+from valetkey.errors import AmbiguousConnection, AuthRequired
 from valetkey.model.connections import Cause, Health, Standing
 from valetkey.model.interactions import InteractionKind
 from valetkey.model.needs import Need

@@ -340,17 +340,12 @@ class TestFailures:
         other, row = kit.beside(), await ended(kit)
 
         async def refused():
+            held = await kit.row(row)
             await kit.store.release(row.id, owner=held.lease_owner, attempt=held.attempt_id, unclear=True)
             assert kit.token(await other.fresh(row)) == "at-2"
             raise RefreshFailed("invalid_grant")
 
-        async def look():
-            nonlocal held
-            held = await kit.row(row)
-            return await refused()
-
-        held = row
-        kit.handler.answers = [look]
+        kit.handler.answers = [refused]
         assert kit.token(await kit.fresh(row)) == "at-2"
         assert (await kit.row(row)).health is Health.OK
 

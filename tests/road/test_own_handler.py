@@ -168,7 +168,7 @@ async def test_its_refresh_gets_its_own_context_back_with_its_own_detail(package
         )
         await pocket.wait_tool_auth(thread_id="ann")
         system = pocket.system
-        (held,) = await system.connections.of_owner(owner("ann"))
+        (held,) = await system.stores.connections.of_owner(owner("ann"))
         handler = system.handling.find(held.handler, held.provider)
         renewed = await system.refresher.fresh(held, handler, rejected=True)
         assert handler.context(system.sealer.open_credential(renewed), renewed).access_token == "tok-renewed-1234567890"

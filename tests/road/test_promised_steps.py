@@ -304,7 +304,7 @@ class TestOneAccount:
                 assert await either.ainvoke("length", {}) == "13"
                 (prompt,) = await consented.initialize_tool_auth()
                 assert (await visit(slack.approve(prompt.url))).status == 200
-                (row,) = await either.system.connections.of_owner(owner_of("default"))
+                (row,) = await either.system.stores.connections.of_owner(owner_of("default"))
                 assert row.handler == "slack-oauth2"
                 assert await either.ainvoke("length", {}) == await consented.ainvoke("length", {}) != "13"
                 assert (await pasted.ainvoke_with_state("length", {}))[1]
@@ -343,7 +343,7 @@ class TestOneAccount:
 
 async def test_after_a_disconnect_nothing_of_the_account_is_in_any_file(google, server, home):
     await google.connect(server, A)
-    (row,) = await google.auth.system.connections.of_owner(owner_of("default"))
+    (row,) = await google.auth.system.stores.connections.of_owner(owner_of("default"))
     parts = [bytes(row.sealed), bytes(row.sealed)[40:90]]
     assert len(parts[1]) == 50
     assert any(part in path.read_bytes() for part in parts for path in home.rglob("*") if path.is_file())

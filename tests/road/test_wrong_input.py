@@ -36,7 +36,7 @@ from valetkey import (
 )
 from valetkey.adapters.http import HttpClient
 from valetkey.identity.verifiers.vouched import owner_of
-from valetkey.model.connections import Connection
+from valetkey.model.connections import Cause, Connection, Health
 from valetkey.ports.world import Fetcher, Request
 from valetkey.ports.world import Response as Answer
 from valetkey.settings.pocket import Config
@@ -348,16 +348,22 @@ class TestProvider:
     async def test_on_a_refresh(self, pocket, server, clock, home, trap):
         await connect(pocket, server)
         for name, fault in faults(trap[1]):
-            before = facts(await pocket.system.connections.of_owner(OWNER))
+            before = facts(await pocket.system.stores.connections.of_owner(OWNER))
             clock.advance(3601)
-            for _ in range(2):
-                server.fail_next(**fault)
-                async with asyncio.timeout(5):
-                    with pytest.raises(ProviderUnavailable, match=r"(?i)try again|call again|repeat"):
-                        await pocket.ainvoke("read", {"day": "monday"})
-            assert facts(await pocket.system.connections.of_owner(OWNER)) == before, name
+            server.fail_next(**fault)
+            async with asyncio.timeout(5):
+                with pytest.raises(ProviderUnavailable, match=r"(?i)try again|call again|repeat") as told:
+                    await pocket.ainvoke("read", {"day": "monday"})
+            calls = token_calls(server)
+            with pytest.raises(ProviderUnavailable) as again:
+                await pocket.ainvoke("read", {"day": "monday"})
+            assert token_calls(server) == calls, f"{name}: asked again before the time that was told"
+            first, second = told.value.retry_after or 0, again.value.retry_after or 0
+            assert 0 < second <= first + 0.001 <= 3600, name
+            clock.advance(first + 0.001)
+            assert facts(await pocket.system.stores.connections.of_owner(OWNER)) == before, name
             assert len(rows(home)["interactions"]) == 1, name
-            # It healed: the very next call works, and nobody was asked to connect again.
+            # It healed: the next call works, and nobody was asked to connect again.
             assert (await pocket.ainvoke("read", {"day": "monday"})).startswith("monday: 3"), name
             assert server.family_alive(server.issued[-1]), name
         assert trap[0].seen == []
@@ -376,13 +382,16 @@ class TestProvider:
         await connect(pocket, server)
         clock.advance(3601)
         server.fail_next(drop=True, processed=True)
-        with pytest.raises(ProviderUnavailable):
+        with pytest.raises(ProviderUnavailable) as told:
             await pocket.ainvoke("read", {"day": "monday"})
+        clock.advance((told.value.retry_after or 0) + 0.001)
         asked, waits = await pocket.ainvoke_with_state("read", {"day": "monday"})
         assert waits
         assert asked.startswith("User needs to authenticate")
         assert await pocket.ainvoke_with_state("read", {"day": "monday"}) == (asked, True)
         assert server.refreshes == 2, "a dead refresh token is not tried for ever"
+        (held,) = await pocket.system.stores.connections.of_owner(OWNER)
+        assert (held.health, held.cause) == (Health.NEEDS_REAUTH, Cause.LOST_ROTATION)
         await connect(pocket, server)
         assert (await pocket.ainvoke("read", {"day": "monday"})).startswith("monday: 3")
 

@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import replace
 
-from tests.stores.values import NOW, Phase, a_revocation, an_interaction, fresh_id
+from tests.stores.values import NOW, a_revocation, an_interaction, fresh_id
 from valetkey.model.connections import Sealed
+from valetkey.model.interactions import Phase
 
 
 async def test_revocations_are_due_when_their_time_has_come_the_oldest_first(stores):

@@ -1,10 +1,11 @@
 """What refreshing, re-sealing and health ask of a store."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from tests.stores.values import ADA, BOB, NOW, a_connection, a_revocation, fresh_id
+from tests.stores.values import ADA, BOB, NOW, Stores, a_connection, a_revocation, fresh_id
 from valetkey.model.connections import Cause, Connection, Health, Sealed, Standing
 
 FAILED = Standing(
@@ -34,11 +35,13 @@ def with_standing(row: Connection) -> Connection:
     )
 
 
-async def leased(stores, **changes) -> Connection:
+async def leased(stores: Stores, **changes: Any) -> Connection:
     row = a_connection(**changes)
     await stores.connections.insert(row)
     assert await stores.connections.lease(row.id, generation=1, owner="p1", attempt="a1", now=NOW, ttl=60)
-    return await stores.connections.by_id(row.id)
+    held = await stores.connections.by_id(row.id)
+    assert held is not None
+    return held
 
 
 async def test_a_failed_attempt_is_noted_and_its_lease_given_back(stores):

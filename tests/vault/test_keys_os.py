@@ -64,7 +64,7 @@ def backend() -> Iterator[Backend]:
     keyring.set_keyring(before)
 
 
-def source(tmp_path: Path, *, account: str = "/home/ada/.valetkey", clock: ManualClock | None = None) -> OsKeys:
+def source(tmp_path: Path, *, account: str = "/srv/ada/.valetkey", clock: ManualClock | None = None) -> OsKeys:
     return OsKeys(
         account, folder=tmp_path / "home", entropy=SystemEntropy(), clock=clock or ManualClock(1_750_000_000.5)
     )
@@ -75,7 +75,7 @@ def test_a_key_is_made_at_the_first_need_and_said(tmp_path, backend, caplog):
     assert len(made.material) == 32
     assert (made.created_at, made.source) == (1_750_000_000, "os keyring")
     assert source(tmp_path).keys() == (made,)
-    assert list(backend.held) == [("valetkey", "/home/ada/.valetkey")]
+    assert list(backend.held) == [("valetkey", "/srv/ada/.valetkey")]
     assert "Made a vault key in the OS keyring" in caplog.text
     assert made.material.hex() not in caplog.text
 
@@ -153,11 +153,11 @@ def test_keys_that_went_away_are_not_made_again(tmp_path, backend):
 
 
 def test_a_damaged_entry_is_said_and_not_written_anew(tmp_path, backend):
-    backend.held["valetkey", "/home/ada/.valetkey"] = line(ONE)[:-4] + "\n"
+    backend.held["valetkey", "/srv/ada/.valetkey"] = line(ONE)[:-4] + "\n"
     for act in (source(tmp_path).keys, source(tmp_path).add):
         with pytest.raises(KeyUnavailable, match="damaged"):
             act()
-    assert backend.held == {("valetkey", "/home/ada/.valetkey"): line(ONE)[:-4] + "\n"}
+    assert backend.held == {("valetkey", "/srv/ada/.valetkey"): line(ONE)[:-4] + "\n"}
 
 
 WHAT_TO_DO = r"unlock its keyring; or, on a server, take vault_key = \"keyring:\" out of the settings"

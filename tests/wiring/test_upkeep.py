@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from tests.connections.kit import Kit, advanced
-from tests.stores.values import Phase, an_interaction
+from tests.stores.values import an_interaction
 from valetkey.adapters.memory import MemoryInteractions
 from valetkey.adapters.memory_queues import MemoryLeaders
 from valetkey.errors import ProviderUnavailable, RefreshFailed, StoreUnavailable
 from valetkey.model.connections import Health
 from valetkey.model.events import Swept
+from valetkey.model.interactions import Phase
 from valetkey.wiring import upkeep as module
 from valetkey.wiring.stores import in_memory
 from valetkey.wiring.upkeep import KEPT, TTL, UNSETTLED, Upkeep

@@ -134,6 +134,11 @@ class Refresher:
                     now=now,
                     ttl=LEASE,
                 ):
+                    if self._rotations.waits_for(current.id):
+                        # Its last holder brought it home while this one waited for its turn.
+                        unclear = bool(current.attempt_id)
+                        await self._store.release(current.id, owner=self._me, attempt=attempt, unclear=unclear)
+                        continue
                     return await self._renew(current, attempt, credential, handler, began=began, usable=usable)
             await self._wait(current, deadline)
 

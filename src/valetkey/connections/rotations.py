@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from dataclasses import replace
@@ -13,6 +14,9 @@ from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Journal
 from valetkey.vault.seal import Sealer
+
+SAVE = 4.0
+"""Seconds that the database may take for a renewed credential before the journal gets it: the lease still holds."""
 
 _log = logging.getLogger("valetkey")
 
@@ -37,7 +41,7 @@ class Rotations:
     async def keep(self, renewed: Connection, *, generation: int) -> Connection | None:
         """Save what replaces that generation; what holds from now on. None: the connection is gone."""
         try:
-            return await self._save(renewed, generation)
+            return await self._save(renewed, generation, within=SAVE)
         except StoreUnavailable as error:
             _log.warning("%s A renewed credential waits in the journal until then.", error)
             self._hold(renewed, generation)
@@ -75,15 +79,25 @@ class Rotations:
                 self._forget(renewed)
         return left
 
+    def waits_for(self, connection_id: str) -> bool:
+        """Whether something waits for that connection."""
+        return self._waiting(connection_id) is not None
+
     def waiting(self) -> int:
         """How many wait."""
         return len(self._all())
 
-    async def _save(self, renewed: Connection, generation: int) -> Connection | None:
-        row = await self._store.by_id(renewed.id)
-        if row is not None and row.generation == generation:
-            renewed = replace(renewed, profile=row.profile)  # it may have been renamed since it was read
-        if await self._store.save(renewed, generation=generation):
+    async def _save(self, renewed: Connection, generation: int, *, within: float | None = None) -> Connection | None:
+        try:
+            async with asyncio.timeout(within):
+                row = await self._store.by_id(renewed.id)
+                if row is not None and row.generation == generation:
+                    renewed = replace(renewed, profile=row.profile)  # it may have been renamed since it was read
+                saved = await self._store.save(renewed, generation=generation)
+        except TimeoutError:
+            # It may save it all the same; whoever brings the journal home finds out.
+            raise StoreUnavailable("The database takes its time to save.") from None
+        if saved:
             self._wakeups.wake(renewed.id)
             return renewed
         newer = await self._store.by_id(renewed.id)

@@ -214,7 +214,7 @@ def _entries(document: Secret) -> list[Any]:
 
 def _read(entry: Any, owner: Owner | None) -> tuple[Connection, Credential]:
     """What one entry describes; whatever is no such description raises."""
-    told, held = _Table(entry), _Table(entry["credential"])
+    told, held = _Table(entry), _Table({"client_id": "", "subject": None, **entry["credential"]})
     whose = _Table(entry["owner"])
     provider, refresh, context = told.text("provider"), held.maybe("refresh_token"), held.maybe("context")
     if not _PROVIDER.fullmatch(provider):
@@ -227,7 +227,7 @@ def _read(entry: Any, owner: Owner | None) -> tuple[Connection, Credential]:
         fields={name: Secret(value) for name, value in held.texts("fields").items()},
         token_type=held.text("token_type"),
         client_id=held.text("client_id"),
-        subject=_subject(entry["credential"]["subject"]),
+        subject=_subject(held.any("subject")),
         context_class=held.maybe("context_class"),
         context=None if context is None else Secret(context),
     )
@@ -273,6 +273,9 @@ class _Table:
         if not isinstance(values, Mapping):
             raise TypeError
         self._values = values
+
+    def any(self, key: str) -> Any:
+        return self._values[key]
 
     def text(self, key: str) -> str:
         value = self._values[key]

@@ -84,7 +84,7 @@ class General:
     Attributes:
         vault_key: 32 bytes, base64url or hexadecimal; or a place: ``file:``, ``keyring:``, ``aws-kms:KEY``. Several,
             parted by commas: the first writes.
-        database_url: ``sqlite:///path``; by default ``valetkey.db`` in the data folder.
+        database_url: ``sqlite:///path`` or ``postgresql://…``; by default ``valetkey.db`` in the data folder.
         redis_url: ``redis://``, ``rediss://`` or ``unix://``; by default processes do not hear of each other.
         allowed_hosts: private hosts that settings may name as endpoints.
         provider_paths: folders with a ``valetkey_providers`` folder.

@@ -90,7 +90,7 @@ class TestPasted:
             watch.files("connected")
             context = pocket.auth.get_auth_context(AuthProvider(provider))
             system = pocket.system
-            (row,) = await system.connections.of_owner(OWNER)
+            (row,) = await system.stores.connections.of_owner(OWNER)
             watch.objects(context=context, credential=system.sealer.open_credential(row))
             await asyncio.to_thread(pocket.auth.delete_session, AuthProvider(provider))
         watch.files("after it was forgotten")
@@ -160,7 +160,7 @@ async def test_reprs_of_the_public_objects(journey):
     (waiting,) = await system.interactions.of_owner(OWNER, InteractionKind.CONNECT)
     watch.secret(await journey.verifier())
     await asyncio.to_thread(watch.get, journey.server.approve(prompt.url))
-    (row,) = await system.connections.of_owner(OWNER)
+    (row,) = await system.stores.connections.of_owner(OWNER)
     handler = system.handling.find(row.handler, row.provider)
     credential = system.sealer.open_credential(row)
     seen: dict[str, Any] = {}

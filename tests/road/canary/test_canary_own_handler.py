@@ -146,7 +146,7 @@ class TestOwnHandler:
         request = ledger.auth.make_request(auth_provider=provider)
         watch.objects(context=context, request=request, response=context.detail, handlers=ledger.auth.handlers)
         system = ledger.system
-        (row,) = await system.connections.of_owner(OWNER)
+        (row,) = await system.stores.connections.of_owner(OWNER)
         renewed = await system.refresher.fresh(row, system.handling.find(row.handler, row.provider), rejected=True)
         assert renewed.generation == 2
         watch.result("told again", await ledger.ainvoke("book", {}))

@@ -65,7 +65,7 @@ class TestEchoes:
         await journey.connect(pocket)
         for name in echoes(""):
             journey.clock.advance(3901)
-            (row,) = await journey.system.connections.of_owner(OWNER)
+            (row,) = await journey.system.stores.connections.of_owner(OWNER)
             held = journey.system.sealer.open_credential(row).refresh_token
             assert held is not None
             server.fail_next(**echoes(f"{CLIENT_SECRET} {held.reveal()} {NEW}")[name])
@@ -73,7 +73,7 @@ class TestEchoes:
                 watch.result(name, (await pocket.ainvoke("length", {})).partition("http")[0])
             except (ProviderUnavailable, InvalidSetting) as error:
                 watch.error(name, error)
-            (row,) = await journey.system.connections.of_owner(OWNER)
+            (row,) = await journey.system.stores.connections.of_owner(OWNER)
             watch.objects(row=row)
             watch.files(f"after {name}")
             await journey.connect(pocket)

@@ -42,6 +42,8 @@ class SqliteFile:
         self._busy_timeout = busy_timeout
         self._readers: deque[sqlite3.Connection] = deque()
         self._writer: sqlite3.Connection | None = None
+        self._only_read = False
+        self._last = threading.Lock()
         # A thread of our own: tools that fill a shared pool, and wait for a write, would wait for themselves.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="valetkey-sqlite")
 
@@ -85,7 +87,7 @@ class SqliteFile:
         except BaseException:
             connection.close()
             raise
-        if self.ready:
+        if self.ready and not self._only_read:
             self._readers.append(connection)
         else:
             connection.close()
@@ -113,11 +115,18 @@ class SqliteFile:
             if error.sqlite_errorcode in _TAKEN:
                 raise Taken from None
             raise
-        except BaseException:
+        except BaseException as error:
             # Closing rolls back, and a new connection has nothing left of what went wrong with this one.
             self._writer = None
             connection.close()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+                # As long as one connection of the process is open, SQLite does not look whether it may write by now.
+                self._only_read = True
+                with suppress(IndexError):
+                    while True:
+                        self._readers.pop().close()
             raise
+        self._only_read = False
         if erase and any(outcome.count > 0 for outcome in outcomes):
             self._erase(connection)
         return outcomes
@@ -150,7 +159,10 @@ class SqliteFile:
         try:
             self._thread.submit(job)
         except RuntimeError as error:
-            raise StoreUnavailable("The database was closed, as the program ends. Nothing was written.") from error
+            if not self.ready:
+                raise StoreUnavailable("The database was closed, as the program ends. Nothing was written.") from error
+            with self._last:
+                job()  # Python itself is ending, and has finished the thread; what is under way is saved all the same
         return await waiter
 
     def close(self) -> None:

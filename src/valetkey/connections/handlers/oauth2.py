@@ -98,15 +98,29 @@ class OAuth2Handler(Handler):
                 access_token=given.access_token,
                 refresh_token=given.refresh_token,
                 token_type=given.token_type,
+                client_id=client.settings.client_id,
+                subject=given.subject,
             ),
         )
+
+    def check_refresh(self, credential: Credential) -> None:
+        """A refresh token is the client's that it was issued to (RFC 6749 §6): another one's is not sent."""
+        ours = self._clients.of(self.provider.name).client_id
+        if credential.client_id and ours and credential.client_id != ours:
+            raise RefreshFailed(
+                f"{FAILED} This {self.provider.title} account was connected with another client id than the one that "
+                f"auth.{self.provider.name}.client_id names. Use that one, or connect the account again."
+            )
 
     async def refresh(self, credential: Credential, scopes: frozenset[str]) -> Grant:
         """Renew. Where the answer brings no new refresh token, the old one stays (RFC 6749 §6)."""
         if credential.refresh_token is None:
             raise RefreshFailed(f"{FAILED} {self.provider.title} gave no refresh token.")
         given = await self._client().refresh(
-            refresh_token=credential.refresh_token, held=scopes, secrets=[credential.access_token]
+            refresh_token=credential.refresh_token,
+            held=scopes,
+            subject=credential.subject,
+            secrets=[credential.access_token],
         )
         return self._grant(
             given,
@@ -115,6 +129,7 @@ class OAuth2Handler(Handler):
                 access_token=given.access_token,
                 refresh_token=given.refresh_token or credential.refresh_token,
                 token_type=given.token_type,
+                subject=credential.subject or given.subject,
             ),
         )
 
@@ -146,6 +161,7 @@ class OAuth2Handler(Handler):
             settings=settings,
             fetcher=self._fetcher,
             clock=self._clock,
+            notes=self._clients.notes(self.provider),
         )
 
     def _link(self, flow: Flow, client: OAuthClient, verifier: str) -> Begun:
