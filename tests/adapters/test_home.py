@@ -455,5 +455,30 @@ def test_what_runs_by_itself_and_fails_is_told_and_harms_nobody(caplog):
     assert "a secret" not in caplog.text
 
 
+async def test_what_runs_by_itself_runs_on_an_adopted_loop_too():
+    loops = []
+    begun = asyncio.Event()
+
+    async def upkeep():
+        loops.append(asyncio.get_running_loop())
+        begun.set()
+        await asyncio.Event().wait()
+
+    for order in ("before", "after"):
+        own = HomeLoop()
+        if order == "before":
+            own.on_start(upkeep)
+        assert own.adopt(asyncio.get_running_loop())
+        if order == "after":
+            own.on_start(upkeep)
+        async with asyncio.timeout(5):
+            await begun.wait()
+        begun.clear()
+        own.quiet()
+        await asyncio.sleep(0)
+        own.close()
+    assert loops == [asyncio.get_running_loop()] * 2
+
+
 async def say_nothing() -> None:
     pass

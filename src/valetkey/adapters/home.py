@@ -44,8 +44,11 @@ class HomeLoop:
         self._upkept: concurrent.futures.Future[object] | None = None
 
     def on_start(self, work: Work[object]) -> None:
-        """Run this in the background from the first work on, until :meth:`quiet` or the end."""
-        self._upkeep = work
+        """Run this in the background, from the first work on or as long as a loop is adopted, until :meth:`quiet`."""
+        with self._lock:
+            self._upkeep = work
+            if self._alive() and not self._closing:
+                self._begin_upkeep()
 
     def quiet(self) -> None:
         """End what runs in the background, and wait until it has ended; what else was handed in goes on."""
@@ -60,6 +63,7 @@ class HomeLoop:
             if self._alive() and not self._closing and self._loop is not loop:
                 return False
             self._loop, self._thread, self._closing = loop, None, False
+            self._begin_upkeep()
             return True
 
     async def run(self, work: Work[T]) -> T:
@@ -140,6 +144,11 @@ class HomeLoop:
                 if self._loop is loop:
                     self._loop, self._thread, self._closing = None, None, False
 
+    def _begin_upkeep(self) -> None:
+        if self._loop is not None and self._upkeep is not None and self._upkept is None:
+            self._upkept = asyncio.run_coroutine_threadsafe(self._upkeep(), self._loop)
+            self._upkept.add_done_callback(_log_failure)
+
     def _alive(self) -> bool:
         loop = self._loop
         return loop is not None and not loop.is_closed() and (self._thread is not None or loop.is_running())
@@ -173,9 +182,7 @@ class HomeLoop:
                 raise RuntimeError("Valetkey is closing. Open it again before you hand in more work.")
             outcome = asyncio.run_coroutine_threadsafe(work(), loop)
             self._outcomes.add(outcome)
-            if self._upkeep is not None and self._upkept is None:
-                self._upkept = asyncio.run_coroutine_threadsafe(self._upkeep(), loop)
-                self._upkept.add_done_callback(_log_failure)
+            self._begin_upkeep()
         outcome.add_done_callback(self._outcomes.discard)
         return outcome
 
