@@ -7,7 +7,7 @@ from valetkey.connections.accounts import Accounts
 from valetkey.identity.verifiers.vouched import owner_of
 from valetkey.model.caller import Caller, Owner
 from valetkey.model.calls import Allowed, Call
-from valetkey.model.connections import Connection, Credential, Grant
+from valetkey.model.connections import Connection, Credential, Grant, Subject
 from valetkey.model.needs import Need, Needs
 from valetkey.secret import Secret
 from valetkey.settings.pocket import Config
@@ -50,6 +50,7 @@ async def held(
     credential = Credential(
         access_token=Secret(f"the token of {owner.subject} {profile}"),
         refresh_token=None if refresh is None else Secret(refresh),
+        subject=Subject(issuer="https://idp.test", subject=owner.subject, audience=frozenset({"id"})),
     )
     grant = Grant(
         credential=credential,

@@ -1,7 +1,9 @@
 """Sending token and revocation requests, and what becomes of the answers: T-02 to T-16, O-25, O-27, O-31."""
 
 import base64
+import json
 import traceback
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -15,7 +17,9 @@ from valetkey.errors import (
     ProviderUnavailable,
     RefreshFailed,
 )
+from valetkey.model.connections import Subject
 from valetkey.oauth.client import OAuthClient
+from valetkey.oauth.notes import Notes
 from valetkey.ports.world import Response, Trust
 from valetkey.providers.base import ClientAuth, Endpoint, TokenFormat
 from valetkey.secret import Secret
@@ -25,7 +29,7 @@ CODE, VERIFIER, REFRESH = Secret("code-canary-1"), Secret("verifier-canary-1"), 
 CALLBACK = "https://localhost:8001/cb"
 
 
-def client(wire, *, settings=None, **dialect):
+def client(wire, *, settings=None, notes=None, **dialect):
     named = provider(**dialect)
     oauth2 = named.handlers[0].oauth2
     assert oauth2 is not None
@@ -35,6 +39,7 @@ def client(wire, *, settings=None, **dialect):
         settings=(settings or Settings()).clients.of("example"),
         fetcher=wire,
         clock=ManualClock(start=1_700_000_000.0),
+        notes=notes or Notes("Example"),
     )
 
 
@@ -263,7 +268,7 @@ class TestRefresh:
             await client(wire).refresh(refresh_token=REFRESH, held=frozenset(), secrets=[Secret("at-canary")])
         assert "canary" not in str(later.value)
 
-    @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("1000000000", 3600.0), ("soon", None)])
+    @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("1000000000", 3600.0), ("soon", 1.0)])
     async def test_a_pause_is_told(self, header, seconds):
         with pytest.raises(ProviderUnavailable) as later:
             await refresh(Wire(answer({}, 429, retry_after=header)))
@@ -306,6 +311,169 @@ class TestRevoke:
     async def test_what_is_not_confirmed_is_said(self):
         with pytest.raises(ProviderUnavailable, match="did not confirm"):
             await client(Wire(answer({"error": "invalid_client"}, 401))).revoke(token=REFRESH, hint="refresh_token")
+
+
+ADA = Subject(issuer="https://idp.test", subject="ada", audience=frozenset({"id-1"}))
+
+
+def id_token(sub="ada", aud="id-1"):
+    claims = json.dumps({"iss": "https://idp.test", "sub": sub, "aud": aud}).encode()
+    return f"e30.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.c2ln"
+
+
+class TestSubject:
+    """T-17; OpenID Connect Core §12.2."""
+
+    async def renewed(self, wire, subject=ADA, **more):
+        return await client(wire, **more).refresh(refresh_token=REFRESH, held=frozenset(), subject=subject)
+
+    async def test_the_account_of_the_connect_is_told(self):
+        assert (await exchange(Wire(tokens(id_token=id_token())))).subject == ADA
+
+    @pytest.mark.parametrize("told", ["canary-garbage", 5, id_token(aud="another")])
+    async def test_at_the_connect_what_cannot_be_relied_on_is_passed_over_and_warned_of(self, told, caplog):
+        found = await exchange(Wire(tokens(id_token=told)))
+        assert (found.access_token, found.subject) == (Secret("at-1"), None)
+        assert "An ID token of Example is passed over" in caplog.text
+        assert "canary" not in caplog.text
+
+    @pytest.mark.parametrize("told", [None, id_token(), id_token(aud=["id-1", "more"])])
+    async def test_the_same_account_or_no_word_of_it(self, told):
+        wire = Wire(tokens(id_token=told))
+        assert (await self.renewed(wire)).access_token == Secret("at-1")
+        assert len(wire.requests) == 1
+
+    @pytest.mark.parametrize("told", [id_token("eve"), id_token(aud="another"), "garbage", 5, ""])
+    async def test_another_account_is_refused_and_what_it_brought_is_revoked(self, told):
+        wire = Wire(tokens(id_token=told, refresh_token="rt-eve"), Response(status=200))
+        with pytest.raises(RefreshFailed, match="answered for another account") as failed:
+            await self.renewed(wire)
+        assert str(failed.value).startswith("Failed to refresh the token. Please re-authenticate.")
+        assert [request.url for request in wire.requests] == [TOKEN_URL, REVOKE_URL]
+        assert wire.forms()[1]["token"] == "rt-eve"
+        assert wire.requests[1].deadline == 3.0, "the lease of the refresh does not last for ever"
+
+    @pytest.mark.parametrize("later", [Response(status=503), ExchangeFailed("no answer", sent=True)])
+    async def test_it_is_refused_even_where_it_cannot_be_revoked(self, later):
+        with pytest.raises(RefreshFailed):
+            await self.renewed(Wire(tokens(id_token=id_token("eve")), later))
+        with pytest.raises(RefreshFailed):
+            await self.renewed(Wire(tokens(id_token=id_token("eve"))), revoke=None)
+
+    async def test_an_account_that_was_not_known_is_told(self):
+        assert (await self.renewed(Wire(tokens(id_token=id_token())), None)).subject == ADA
+        assert (await self.renewed(Wire(tokens(id_token="garbage")), None)).subject is None
+
+
+UNKNOWN = answer({"error": "invalid_client"}, 401)
+OLD = Secret("cs-canary-old")
+
+
+class TestTwoSecrets:
+    """R-38."""
+
+    def made(self, wire, **dialect):
+        self.notes = Notes("Example")
+        settings = Settings(previous_client_secret=OLD)
+        return client(wire, settings=settings, notes=self.notes, **dialect)
+
+    def sent(self, wire):
+        return [form.get("client_secret") for form in wire.forms()]
+
+    async def test_a_refresh_is_sent_again_with_the_other_one_once(self):
+        wire = Wire(UNKNOWN, tokens(), tokens(), UNKNOWN, tokens(), tokens())
+        made = self.made(wire)
+        for _ in range(4):
+            await made.refresh(refresh_token=REFRESH, held=frozenset())
+        new, old = SECRET.reveal(), OLD.reveal()
+        assert self.sent(wire) == [new, old, old, old, new, new]
+
+    async def test_a_code_and_a_revocation_are_too(self):
+        wire = Wire(UNKNOWN, tokens(), UNKNOWN, Response(status=200))
+        made = self.made(wire)
+        await made.exchange(code=CODE, redirect_uri=CALLBACK, verifier=None, asked=frozenset())
+        self.notes.took(SECRET)
+        assert await made.revoke(token=REFRESH, hint="refresh_token") is True
+        assert self.sent(wire) == [SECRET.reveal(), OLD.reveal()] * 2
+        assert [form.get("code") for form in wire.forms()] == [CODE.reveal()] * 2 + [None] * 2
+
+    async def test_by_basic_and_by_a_dialects_own_code(self):
+        wire = Wire(answer({"error": "incorrect_client_credentials"}), tokens())
+        made = self.made(
+            wire, client_auth=ClientAuth.BASIC, error_codes={"incorrect_client_credentials": "invalid_client"}
+        )
+        await made.refresh(refresh_token=REFRESH, held=frozenset())
+        first, second = (request.headers["authorization"] for request in wire.requests)
+        assert base64.b64decode(second.removeprefix("Basic ")).decode() == f"id-1:{OLD.reveal()}"
+        assert first != second
+
+    async def test_neither_is_known(self):
+        wire = Wire(UNKNOWN, UNKNOWN)
+        with pytest.raises(InvalidSetting):
+            await self.made(wire).refresh(refresh_token=REFRESH, held=frozenset())
+        assert len(wire.requests) == 2
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            answer({"error": "unauthorized_client"}, 400),
+            answer({"error": "invalid_grant"}, 400),
+            answer({"error": "invalid_request", "error_description": "invalid_client"}, 400),
+            answer({"error": "invalid_client"}, 503),
+            Response(status=401, body=b"<html>invalid_client"),
+            tokens(token_type="mac"),
+        ],
+    )
+    async def test_any_other_answer_is_an_answer(self, given):
+        wire = Wire(given)
+        with pytest.raises((InvalidSetting, RefreshFailed, ProviderUnavailable)):
+            await self.made(wire).refresh(refresh_token=REFRESH, held=frozenset())
+        assert len(wire.requests) == 1
+
+    async def test_one_that_failed_on_the_way_is_not_sent_again(self):
+        wire = Wire(ExchangeFailed("no answer", sent=True))
+        with pytest.raises(ExchangeFailed):
+            await self.made(wire).refresh(refresh_token=REFRESH, held=frozenset())
+
+    async def test_both_share_one_deadline(self):
+        clock = ManualClock()
+
+        def slow(request):
+            clock.advance(8)
+            return UNKNOWN
+
+        wire = Wire(slow, tokens())
+        await replace(self.made(wire), clock=clock).refresh(refresh_token=REFRESH, held=frozenset())
+        assert [request.deadline for request in wire.requests] == [10.0, 2.0]
+
+    async def test_neither_is_shown(self):
+        said = {"error": "invalid_client", "error_description": f"{SECRET.reveal()} {OLD.reveal()}"}
+        with pytest.raises(InvalidSetting) as refused:
+            await self.made(Wire(answer(said, 401), answer(said, 401))).refresh(refresh_token=REFRESH, held=frozenset())
+        assert "canary" not in str(refused.value)
+
+    async def test_the_same_one_twice_is_one(self):
+        wire = Wire(UNKNOWN)
+        same = Settings(previous_client_secret=SECRET)
+        with pytest.raises(InvalidSetting):
+            await client(wire, settings=same).refresh(refresh_token=REFRESH, held=frozenset())
+
+    async def test_where_none_is_sent_nothing_is_sent_again(self):
+        wire = Wire(UNKNOWN)
+        with pytest.raises(InvalidSetting):
+            await self.made(wire, client_auth=ClientAuth.NONE).refresh(refresh_token=REFRESH, held=frozenset())
+        assert self.sent(wire) == [None]
+
+
+async def test_a_clock_that_is_off_is_warned_of_once(caplog):
+    made = client(Wire(*(tokens() for _ in range(2)), *(_dated(tokens()) for _ in range(3))))
+    for _ in range(5):
+        await made.refresh(refresh_token=REFRESH, held=frozenset())
+    assert caplog.text.count("The clock of Example") == 1
+
+
+def _dated(response):
+    return replace(response, headers=(*response.headers, ("date", "Sun, 06 Nov 1994 08:49:37 GMT")))
 
 
 async def test_nothing_that_is_sent_prints():

@@ -6,6 +6,8 @@ from tests.oauth.fakes import SECRET, Settings, provider
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.oauth.clients import Clients
 from valetkey.providers.base import Endpoint
+from valetkey.secret import Secret
+from valetkey.settings.pocket import Config
 
 
 def oauth2(found):
@@ -47,6 +49,26 @@ def test_settings_do_not_print_their_secret():
     assert SECRET.reveal() not in repr(Settings().clients.of("example"))
 
 
+def test_the_secrets_that_a_provider_may_know_us_by():
+    old = Secret("cs-canary-old")
+
+    def secrets(**given):
+        return Settings(**given).clients.of("example").secrets
+
+    assert secrets() == (SECRET,)
+    assert secrets(previous_client_secret=old) == (SECRET, old)
+    assert secrets(client_secret=None, previous_client_secret=old) == (old,)
+    assert secrets(previous_client_secret=SECRET) == (SECRET,)
+    assert secrets(client_secret=Secret(""), previous_client_secret=Secret("")) == ()
+    assert "canary" not in repr(Settings(previous_client_secret=old).clients.of("example"))
+
+
+def test_what_is_remembered_of_a_provider_is_shared():
+    clients = Settings().clients
+    assert clients.notes(provider()) is clients.notes(provider())
+    assert clients.notes(provider()) is not Settings().clients.notes(provider())
+
+
 class TestEndpoints:
     def test_without_overrides_they_are_the_catalogues(self):
         assert Settings().clients.settle(provider()) == provider()
@@ -79,3 +101,19 @@ class TestEndpoints:
     def test_a_hostile_one_is_a_setting_to_correct(self):
         with pytest.raises(InvalidSetting, match=r"auth\.example\.token_url"):
             Settings(token_url="http://as.test/token").clients.settle(provider())
+
+
+def test_the_secret_before_is_a_secret_in_settings_too(caplog, tmp_path):
+    file = tmp_path / "valetkey.toml"
+    file.write_text('[auth.google]\nclient_id = "me"\nprevious_client_secret = "canary-before"\n', "utf-8")
+    file.chmod(0o644)
+    loaded = Config.load(tmp_path, {})
+    found = loaded.client("google")
+    assert found is not None
+    assert found.secrets == (Secret("canary-before"),)
+    assert "holds a secret (auth.google.previous_client_secret) and can be read by others" in caplog.text
+    assert "canary" not in caplog.text + repr(found) + repr(loaded.auth.google)
+    given = Config.load(tmp_path, {"VALETKEY_AUTH__GOOGLE__PREVIOUS_CLIENT_SECRET": "of-the-environment"})
+    found = given.client("google")
+    assert found is not None
+    assert found.previous_client_secret == Secret("of-the-environment")

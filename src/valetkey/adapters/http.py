@@ -100,6 +100,11 @@ class HttpClient:
         _check(request)
         target = self._rules.judge_url(request.url, request.trust)
         headers = _headers(request, target)
+        if self._loop is None:
+            await self._home.run(self._arrive)
+        if self._loop is asyncio.get_running_loop():
+            # Who gives up at home, out of time, gives up the exchange: what was not sent by then is not sent any more.
+            return await self._exchange(request, target, headers)
         return await self._home.run(partial(self._exchange, request, target, headers))
 
     async def close(self) -> None:
@@ -112,6 +117,9 @@ class HttpClient:
         self._pools = {}
         for pool in pools:
             await pool.aclose()
+
+    async def _arrive(self) -> None:
+        self._loop = asyncio.get_running_loop()
 
     async def _exchange(self, request: Request, target: Target, headers: list[tuple[bytes, bytes]]) -> Response:
         sent = False

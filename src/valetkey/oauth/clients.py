@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from valetkey.errors import MissingSetting
+from valetkey.oauth.notes import Notes
 from valetkey.providers.base import Provider
 from valetkey.providers.endpoints import override
 from valetkey.secret import Secret
@@ -17,6 +19,7 @@ class ClientSettings:
 
     Attributes:
         client_id, client_secret: as the provider gave them; without a secret we are a public client.
+        previous_client_secret: the one before, while the provider may still know us by that: each is tried.
         values: what fills the ``{placeholders}`` of its endpoints, such as Salesforce's ``domain_url``.
         authorize_url, token_url, revoke_url: endpoints instead of the catalogue's.
         use_recommended_scope: whether the recommended scopes are asked for besides the tool's own.
@@ -25,12 +28,19 @@ class ClientSettings:
 
     client_id: str = ""
     client_secret: Secret | None = None
+    previous_client_secret: Secret | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     authorize_url: str | None = None
     token_url: str | None = None
     revoke_url: str | None = None
     use_recommended_scope: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The secrets that the provider may know us by, the one of now first."""
+        first, other = self.client_secret, self.previous_client_secret
+        return tuple(each for each in (first, None if other == first else other) if each)
 
 
 NOTHING = ClientSettings()
@@ -45,10 +55,17 @@ class Clients:
 
     def __init__(self, lookup: Callable[[str], ClientSettings | None]) -> None:
         self._lookup = lookup
+        self._lock = threading.Lock()
+        self._notes: dict[str, Notes] = {}
 
     def of(self, provider: str) -> ClientSettings:
         """The settings of that provider; empty ones where there are none."""
         return self._lookup(provider) or NOTHING
+
+    def notes(self, provider: Provider) -> Notes:
+        """What this process remembers of that provider."""
+        with self._lock:
+            return self._notes.setdefault(provider.name, Notes(provider.title))
 
     def require(self, provider: Provider) -> ClientSettings:
         """The settings of that provider, with a client id.

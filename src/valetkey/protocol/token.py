@@ -7,22 +7,23 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeGuard
 from urllib.parse import urlencode
 
 from valetkey.errors import InvalidSetting
+from valetkey.model.connections import Subject
 from valetkey.protocol.client_auth import Proof
+from valetkey.protocol.dates import http_date, retry_after
 from valetkey.protocol.foreign import FORM, JSON, read_object, shown
+from valetkey.protocol.id_token import read_subject
 from valetkey.secret import Secret
 
 LONGEST_LIFE = 10 * 366 * 86_400.0
 """Seconds that an access token is believed to live; nothing is for ever."""
 
-LONGEST_PAUSE = 3600.0
-"""Seconds that a Retry-After is obeyed."""
+UNTOLD_PAUSE = 1.0
+"""Seconds to wait at least after a 429 that does not say how long."""
 
 LONGEST_TOKEN = 65_536
 
@@ -31,7 +32,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _SECONDS = re.compile(r"[0-9]{1,15}")
 # RFC 9110 §15. Timed out, too early, too many: nothing was decided.
 _SUCCESS, _REDIRECT, _REFUSED, _BROKEN = 200, 300, 400, 500
-_AGAIN_LATER = frozenset({408, 425, 429})
+_TOO_MANY = 429
+_AGAIN_LATER = frozenset({408, 425, _TOO_MANY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +84,14 @@ class Refusal:
 
     Attributes:
         text: what the provider said, fit to show: its code, then its description.
-        retry_after: seconds to wait, where it said so; at most an hour.
+        retry_after: seconds to wait, where it asked for time; at most an hour.
+        code: its error code in the standard's words (RFC 6749 §5.2); empty where it gave none.
     """
 
     verdict: Verdict
     text: str
     retry_after: float | None = None
+    code: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,8 @@ class TokenAnswer:
         token_type: lower case.
         lifetime: seconds that the access token lives; None: unknown.
         scopes: those granted; None: as asked.
+        subject: whose account it is, by the ID token that came along; None: none did, or it cannot be read.
+        subject_fault: why the ID token cannot be read; empty: it can, or there is none.
     """
 
     access_token: Secret
@@ -105,6 +111,8 @@ class TokenAnswer:
     token_type: str = "bearer"
     lifetime: float | None = None
     scopes: frozenset[str] | None = None
+    subject: Subject | None = None
+    subject_fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,12 +226,15 @@ def judge_token(
         return Refusal(verdict=Verdict.CONFIGURATION, text=f"{said}; expected {wanted}")
     refresh = token.get("refresh_token")
     lifetime = _lifetime(token.get("expires_in"))
+    subject, fault = _subject(token.get("id_token", members.get("id_token")))
     return TokenAnswer(
         access_token=Secret(token["access_token"]),
         refresh_token=Secret(refresh) if _is_token(refresh) else None,
         token_type=kind or "bearer",
         lifetime=expected.lifetime if lifetime is None else lifetime,
         scopes=_scopes(token.get(expected.scope_field), expected.separators),
+        subject=subject,
+        subject_fault=fault,
     )
 
 
@@ -253,26 +264,14 @@ def included(scopes: AbstractSet[str], implies: Mapping[str, Collection[str]]) -
     return frozenset(found)
 
 
-def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds of a Retry-After header (RFC 9110 §10.2.3), at most an hour; None where it makes no sense."""
-    if value is None:
-        return None
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_PAUSE)
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    # A date without a zone is in UTC (RFC 9110 §5.6.7).
-    seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
-    return min(max(seconds, 0.0), LONGEST_PAUSE)
-
-
 def _read(answer: HttpAnswer, now: float) -> dict[str, Any] | Refusal:
     """The members, where the status leaves anything to read."""
-    pause = retry_after(answer.header("retry-after"), now)
+    # A date is one of the server's own clock.
+    there = http_date(answer.header("date"))
+    pause = retry_after(answer.header("retry-after"), now if there is None else there)
     status = answer.status
+    if status == _TOO_MANY and pause is None:
+        pause = UNTOLD_PAUSE  # it asks for time all the same
     if _REDIRECT <= status < _REFUSED:
         return Refusal(verdict=Verdict.LATER, text=f"a redirect ({status}), which is not followed")
     if status in _AGAIN_LATER or status >= _BROKEN:
@@ -293,7 +292,9 @@ def _refused(status: int, members: Mapping[str, Any], expected: Expected, secret
     standard = expected.error_codes.get(code, code)
     said = ": ".join(filter(None, (code or f"status {status}", description)))
     return Refusal(
-        verdict=VERDICTS.get(standard, Verdict.UNCLEAR), text=shown(said, secrets=[*secrets, *_tokens(members)])
+        verdict=VERDICTS.get(standard, Verdict.UNCLEAR),
+        text=shown(said, secrets=[*secrets, *_tokens(members)]),
+        code=standard,
     )
 
 
@@ -338,6 +339,16 @@ def _lifetime(value: object) -> float | None:
         return None
     # NaN is not greater than zero either.
     return float(min(value, LONGEST_LIFE)) if value > 0 else None
+
+
+def _subject(value: object) -> tuple[Subject | None, str]:
+    """Whose account an ID token names, or why it cannot be read."""
+    if value is None:
+        return None, ""
+    try:
+        return read_subject(value if isinstance(value, str) else ""), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def _scopes(value: object, separators: str) -> frozenset[str] | None:

@@ -1,0 +1,61 @@
+"""What is remembered of a provider between two requests: the secret it took last, and of what was warned."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+
+from valetkey.protocol.dates import http_date
+from valetkey.secret import Secret
+
+SKEW = 300.0
+"""Seconds that a provider's clock may differ from ours before it is told."""
+
+_log = logging.getLogger("valetkey")
+
+
+class Notes:
+    """One provider, as this process knows it. For any loop and any thread; lost with the process."""
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._taken: Secret | None = None
+        self._warned: set[str] = set()
+
+    def ordered(self, secrets: Sequence[Secret]) -> list[Secret]:
+        """The client's secrets, the one first that the provider took last."""
+        with self._lock:
+            taken = self._taken
+        return sorted(secrets, key=lambda each: each != taken)
+
+    def took(self, secret: Secret) -> None:
+        """The provider knows the client by that secret now."""
+        with self._lock:
+            self._taken = secret
+
+    def hear(self, date: str | None, *, now: float) -> None:
+        """Warn once where the provider's clock is far from ours; lifetimes count on ours, from the answer on.
+
+        Args:
+            date: the answer's Date header (RFC 9110 §6.6.1), which may make no sense.
+            now: when the answer came, in seconds since the epoch.
+        """
+        there = http_date(date)
+        if there is None or abs(there - now) <= SKEW:
+            return
+        self.warn(
+            "clock",
+            "The clock of %(provider)s is %(minutes)d minutes %(way)s ours. Set this machine's clock if it is the "
+            "wrong one: what it says decides when a token counts as ended.",
+            {"minutes": abs(there - now) // 60, "way": "ahead of" if there > now else "behind"},
+        )
+
+    def warn(self, about: str, text: str, values: Mapping[str, object] | None = None) -> None:
+        """Log a warning about something, the first time that it comes up."""
+        with self._lock:
+            first = about not in self._warned
+            self._warned.add(about)
+        if first:
+            _log.warning(text, {"provider": self._provider, **(values or {})})
