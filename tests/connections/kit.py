@@ -123,6 +123,7 @@ class Kit:
         self.sealer = Sealer(Keyring(KEY, ticks=self.clock.monotonic), self.dice)
         self.revoker = Revoker(
             store=self.revocations,
+            connections=self.store,
             sealer=self.sealer,
             finder=self,
             clock=self.clock,

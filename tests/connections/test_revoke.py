@@ -86,3 +86,30 @@ async def test_a_row_that_was_changed_is_nobodys_credential(kit):
     assert kit.handler.revoked == ["at-1"]
     (left,) = await kit.revocations.page()
     assert left.id == second.id
+
+
+async def test_an_account_that_was_connected_again_is_not_ended_by_the_revocation_of_the_one_before(kit):
+    """At Google a revocation ends all that the person granted to this client."""
+    revocation = await asked_for(kit)
+    kit.handler.revoking = [ProviderUnavailable("503")]
+    assert (await kit.revoker.revoke(revocation)).queued
+    kit.clock.advance(3600)
+    await kit.connected()
+    assert await kit.revoker.catch_up() == 1
+    assert kit.handler.revoked == []
+    assert await kit.revocations.page() == []
+
+
+async def test_what_came_late_does_not_end_an_account_that_was_connected_again(kit):
+    gone = await kit.connected()
+    await kit.store.delete(gone.id)
+    await kit.connected()
+    await kit.revoker.discard(gone, kit.sealer.open_credential(gone))
+    assert kit.handler.revoked == []
+    assert await kit.revocations.page() == []
+
+
+async def test_an_account_of_another_profile_that_was_there_before_changes_nothing(kit):
+    await kit.connected(profile="work")
+    kit.clock.advance(1)
+    assert (await kit.revoker.revoke(await asked_for(kit))).revoked

@@ -26,7 +26,7 @@ from valetkey import (
     function_tool,
     tool,
 )
-from valetkey.connections import refresh
+from valetkey.connections import flights
 from valetkey.identity.verifiers.vouched import owner_of
 from valetkey.interactions.states import Event
 from valetkey.model.interactions import InteractionKind
@@ -344,7 +344,7 @@ async def test_a_synchronous_call_on_the_loop_that_refreshes_does_not_hang_for_e
     clock.advance(3700)
     entered = asyncio.Event()
     monkeypatch.setattr(Brittle, "entered", entered)
-    monkeypatch.setattr(refresh, "FOLLOW", 0.2)
+    monkeypatch.setattr(flights, "FOLLOW", 0.2)
     first = asyncio.create_task(brittle.ainvoke("use", {}))
     await entered.wait()
     with pytest.raises(ProviderUnavailable, match="does not end"):
@@ -360,7 +360,7 @@ async def test_a_refresh_that_was_cancelled_before_its_first_step_is_begun_again
     clock.advance(3700)
     call = asyncio.create_task(brittle.ainvoke("use", {}))
     refresher = brittle.system.refresher
-    await until(lambda: refresher._flights)
+    await until(lambda: refresher.flights.busy)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()  # as asyncio.run does at its end
     await asyncio.gather(call, return_exceptions=True)

@@ -22,6 +22,8 @@ from valetkey.model.connections import Cause, Connection, Health, Sealed
 _log = logging.getLogger("valetkey")
 _CAP = 1_048_576  # bytes; more than any credential takes
 _END = ".json"
+_HEALTHS = frozenset(Health)
+_CAUSES = frozenset(Cause)
 
 
 class FileJournal:
@@ -99,7 +101,11 @@ class FileJournal:
             return None
         try:
             held = json.loads(content)
-            return _connection(held["connection"]), int(held["replaces"])
+            plain, replaces = held["connection"], int(held["replaces"])
+            if plain["health"] not in _HEALTHS or plain["cause"] not in _CAUSES:
+                _log.warning("The journal's entry %s is of a newer version of Valetkey, and left for it.", path.name)
+                return None
+            return _connection(plain), replaces
         except (ValueError, KeyError, TypeError):
             _log.error("The journal's entry %s is damaged, and set aside.", path.name)
             with suppress(OSError):

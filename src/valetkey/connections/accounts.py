@@ -127,7 +127,7 @@ class Accounts:
             saved = await self._store.save(renamed, generation=before.generation)
         finally:
             if not saved:
-                await self._store.release(before.id, owner=self._me, attempt=attempt, unclear=False)
+                await self._store.release(before.id, owner=self._me, attempt=attempt, unclear=bool(before.attempt_id))
         return renamed if saved else None
 
     async def add(

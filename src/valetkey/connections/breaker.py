@@ -46,20 +46,21 @@ class Breaker:
         self._lock = threading.Lock()
         self._running = 0
         self._waiting: deque[concurrent.futures.Future[None]] = deque()
+        self._patient: deque[concurrent.futures.Future[None]] = deque()
         self._failures = 0
         self._pauses = 0
         self._closed_at = 0.0
         self._probing = False
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for one of the places.
+    async def turn(self, *, urgent: bool = True) -> AsyncIterator[None]:
+        """Wait for one of the places; those who are not ``urgent`` let all others go first.
 
         Raises:
             ProviderUnavailable: the breaker is open, or no place came free in time.
         """
         self._check()
-        await self._enter()
+        await self._enter(urgent=urgent)
         try:
             # Those ahead in the line may have found out meanwhile.
             probes = self._check(take=True)
@@ -84,6 +85,8 @@ class Breaker:
     def failed(self) -> None:
         """It gave no answer, or none that makes sense."""
         with self._lock:
+            if self._pauses and self._clock.monotonic() < self._closed_at:
+                return  # it was under way when the breaker opened, and says nothing new
             self._failures += 1
             if self._failures < OPENS_AFTER:
                 return
@@ -110,13 +113,13 @@ class Breaker:
             retry_after=max(1.0, left),
         )
 
-    async def _enter(self) -> None:
+    async def _enter(self, *, urgent: bool) -> None:
         with self._lock:
             if self._running < AT_ONCE:
                 self._running += 1
                 return
             place: concurrent.futures.Future[None] = concurrent.futures.Future()
-            self._waiting.append(place)
+            (self._waiting if urgent else self._patient).append(place)
         try:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.wrap_future(place)
@@ -131,9 +134,9 @@ class Breaker:
 
     def _leave(self) -> None:
         with self._lock:
-            while self._waiting:
+            while self._waiting or self._patient:
                 # Handed over, not given back: nobody overtakes who waits.
-                place = self._waiting.popleft()
+                place = (self._waiting or self._patient).popleft()
                 if place.set_running_or_notify_cancel():
                     place.set_result(None)
                     break

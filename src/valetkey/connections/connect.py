@@ -11,7 +11,7 @@ from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.refresh import Refresher
-from valetkey.connections.states import AuthState, view
+from valetkey.connections.states import AuthState, expired, view
 from valetkey.errors import InvalidArguments, InvalidAuthState, MissingSetting, PortTaken
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING
@@ -147,7 +147,17 @@ class Connecting:
         if state is AuthState.SKIP_AUTH and held is not None:
             return held
         if state is AuthState.DO_REFRESH and held is not None:
-            return await self._refresher.fresh(held, handler)
+            maker = handler if held.handler == handler.name else known(self._finder, held.handler, held.provider)
+            if maker is not None and held.refreshable:
+                return await self._refresher.fresh(held, maker)
+            if not expired(held, self._clock.now()):
+                return held  # it cannot be renewed here, and serves
+            if maker is not None:
+                return await self._refresher.fresh(held, maker)
+            raise InvalidAuthState(
+                f"This {handler.provider.title} account was connected by {held.handler}, which this program does not "
+                "have. Use the program that has it, or connect the account again."
+            )
         pending = pending or asked
         if pending is None:
             raise InvalidAuthState(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from valetkey.connections.answer import Answering
 from valetkey.connections.finder import Finder, known
 from valetkey.connections.revoke import Revoker
+from valetkey.connections.rotations import Rotations
 from valetkey.errors import AuthExpired, InvalidAuthState, StoreUnavailable, VaultError
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import ENDED, WAITING, Event
@@ -53,6 +54,7 @@ class Disconnector:
         answering: Answering,
         finder: Finder,
         sealer: Sealer,
+        rotations: Rotations,
         revoker: Revoker,
         wakeups: Wakeups,
     ) -> None:
@@ -61,6 +63,7 @@ class Disconnector:
         self._answering = answering
         self._finder = finder
         self._sealer = sealer
+        self._rotations = rotations
         self._revoker = revoker
         self._wakeups = wakeups
 
@@ -79,6 +82,8 @@ class Disconnector:
     async def _end(self, held: Connection) -> Report | None:
         """Delete that generation and ask for its revocation, in one step; None where it moved on meanwhile."""
         handler = known(self._finder, held.handler, held.provider)
+        # What lives at the provider may be what the journal has.
+        held = await self._rotations.settle(held) or held
         try:
             credential = self._sealer.open_credential(held)
         except VaultError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from valetkey.connections.handler import AuthContext, AuthenticateRequest, AuthH
 from valetkey.errors import (
     InvalidAnswer,
     InvalidAuthState,
+    InvalidSetting,
     ProviderUnavailable,
     RefreshFailed,
     ValetkeyError,
@@ -135,9 +137,8 @@ class Driven(Handler):
             place = f"{frames[-1].name}, line {frames[-1].lineno}"
             text = f"{step}() of the handler {self.name} raised {type(error).__name__} in {place}."
             status = getattr(getattr(error, "response", None), "status_code", None)
-            # RFC 6749 §5.2: what a token endpoint says of a refresh token that is dead.
-            final = step == "refresh" and status in {400, 401}
-            raise (RefreshFailed if final else ProviderUnavailable)(text) from None
+            kind = _REFUSALS.get((status, _said(error))) if step == "refresh" else None
+            raise (kind or ProviderUnavailable)(text) from None
 
     @property
     def _variable(self) -> str:
@@ -167,6 +168,29 @@ class Driven(Handler):
             raise VaultError(
                 f"What {self.name} kept of this account does not fit its context any more. Connect the account again."
             ) from None
+
+
+# RFC 6749 §5.2: what a token endpoint says of the refresh token, and what of the client. A 400 that says nothing is of
+# the token: some handlers keep the status only.
+_REFUSALS: Mapping[tuple[object, str], type[ValetkeyError]] = {
+    (400, ""): RefreshFailed,
+    (400, "invalid_grant"): RefreshFailed,
+    (401, "invalid_grant"): RefreshFailed,
+    (400, "invalid_client"): InvalidSetting,
+    (401, "invalid_client"): InvalidSetting,
+    (400, "unauthorized_client"): InvalidSetting,
+    (401, "unauthorized_client"): InvalidSetting,
+}
+
+
+def _said(error: BaseException) -> str:
+    """The error code in the body of an HTTP client's exception; empty where there is none."""
+    body = getattr(getattr(error, "response", None), "text", "")
+    try:
+        answer = json.loads(body) if isinstance(body, str) else None
+    except ValueError:
+        return ""
+    return str(answer.get("error", "")) if isinstance(answer, dict) else ""
 
 
 def declared(handler: AuthHandlerInterface, attribute: str) -> Any:

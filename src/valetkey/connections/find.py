@@ -10,6 +10,7 @@ from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import Handler
 from valetkey.connections.pace import left_to_wait, soft
 from valetkey.connections.refresh import Refresher
+from valetkey.connections.rotations import Rotations
 from valetkey.connections.states import expired, near_expiry, satisfies
 from valetkey.errors import AmbiguousConnection, AuthRequired, InvalidArguments, ProviderUnavailable, RefreshFailed
 from valetkey.model.caller import Owner
@@ -35,6 +36,7 @@ class Connector:
         connecting: Connecting,
         answering: Answering,
         refresher: Refresher,
+        rotations: Rotations,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -42,6 +44,7 @@ class Connector:
         self._connecting = connecting
         self._answering = answering
         self._refresher = refresher
+        self._rotations = rotations
         self._clock = clock
 
     async def connect(self, allowed: Allowed) -> Connected:
@@ -149,6 +152,7 @@ class Connector:
         if not asked.interactive:
             return await self._connecting.obtain(asked, owner, need, profile)
         held = await self._store.get(owner, asked.provider.name, profile)
+        held = held and self._rotations.over(held)
         handler = None if held is None else self._meets(held, need, asked)
         if held is not None and handler is not None:
             fresh = await self._fresh(held, handler)

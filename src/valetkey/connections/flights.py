@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from valetkey.connections.unfinished import finish_even_if_cancelled
@@ -17,7 +18,18 @@ FOLLOW = 30.0
 """Seconds that a caller waits for another's refresh in this process."""
 
 Work = Callable[[], Coroutine[Any, Any, Connection]]
-Flight = concurrent.futures.Future[Connection]
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """One piece of work under way.
+
+    Attributes:
+        ahead: whether it is for one whose token still serves, which may come back as it was.
+    """
+
+    ahead: bool
+    outcome: concurrent.futures.Future[Connection]
 
 
 class Flights:
@@ -28,15 +40,15 @@ class Flights:
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}
 
-    def board(self, connection_id: str) -> tuple[Flight, bool]:
+    def board(self, connection_id: str, *, ahead: bool) -> tuple[Flight, bool]:
         """The flight of that connection, and whether the caller is the one to fly it."""
         with self._lock:
             flight = self._flights.get(connection_id)
             if flight is not None:
                 return flight, False
-            flight = concurrent.futures.Future()
+            flight = Flight(ahead, concurrent.futures.Future())
             # Else a follower who is cancelled would cancel it for all.
-            flight.set_running_or_notify_cancel()
+            flight.outcome.set_running_or_notify_cancel()
             self._flights[connection_id] = flight
             return flight, True
 
@@ -55,7 +67,7 @@ class Flights:
 
         def crash(_: object) -> None:
             # A task that is cancelled before its first step never lands by itself.
-            if not flight.done():
+            if not flight.outcome.done():
                 self._land(connection_id, flight, asyncio.CancelledError())
 
         if not at_home:
@@ -75,7 +87,7 @@ class Flights:
     async def drain(self, seconds: float) -> None:
         """Wait that long at most for what is under way to end."""
         with self._lock:
-            flights = [asyncio.wrap_future(flight) for flight in self._flights.values()]
+            flights = [asyncio.wrap_future(flight.outcome) for flight in self._flights.values()]
         if flights:
             await asyncio.wait(flights, timeout=seconds)
 
@@ -83,17 +95,17 @@ class Flights:
         with self._lock:
             self._flights.pop(connection_id, None)
         if isinstance(result, Connection):
-            flight.set_result(result)
+            flight.outcome.set_result(result)
         elif isinstance(result, asyncio.CancelledError):
-            flight.set_exception(ProviderUnavailable("The refresh was interrupted. Call again."))
+            flight.outcome.set_exception(ProviderUnavailable("The refresh was interrupted. Call again."))
         else:
-            flight.set_exception(result)
+            flight.outcome.set_exception(result)
 
 
 async def follow(flight: Flight) -> Connection:
     """Wait for it, not for ever: a user's own handler may fly on the very loop that a synchronous call blocks."""
     try:
         async with asyncio.timeout(FOLLOW):
-            return await asyncio.wrap_future(flight)
+            return await asyncio.wrap_future(flight.outcome)
     except TimeoutError:
         raise ProviderUnavailable("The account is being refreshed, and that does not end. Call again.") from None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from valetkey.connections.handler import Handler
-from valetkey.connections.refresh import lifetime, unleased
+from valetkey.connections.pace import lifetime
+from valetkey.connections.refresh import unleased
 from valetkey.errors import StoreUnavailable
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection, Grant, Sealed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from valetkey.model.connections import Connection, Credential, Grant
+from typing import Any
+
+from valetkey.model.connections import Cause, Connection, Credential, Grant, Health
 from valetkey.ports.world import Entropy
 
 SHARE = 0.2
@@ -71,3 +73,18 @@ def left_to_wait(connection: Connection, now: float) -> float:
 def soft(connection: Connection, now: float) -> bool:
     """Whether its token should be refreshed ahead by now."""
     return connection.refresh_at is not None and now >= connection.refresh_at
+
+
+def lifetime(grant: Grant, now: float, entropy: Entropy) -> dict[str, Any]:
+    """What a new credential changes of a connection's state: its life begins, and all is well."""
+    ends = grant.expires_at
+    return {
+        "issued_at": now,
+        "expires_at": ends,
+        "refresh_at": None if ends is None else soft_expiry(issued_at=now, expires_at=ends, entropy=entropy),
+        "health": Health.OK,
+        "cause": Cause.NONE,
+        "reason": "",
+        "fail_count": 0,
+        "updated_at": now,
+    }

@@ -6,13 +6,12 @@ import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from valetkey.connections.breaker import Breakers
-from valetkey.connections.flights import Flights, follow
+from valetkey.connections.flights import Flight, Flights, follow
 from valetkey.connections.handler import Handler
-from valetkey.connections.pace import MINIMUM, believed, fraction, left_to_wait, pause, soft_expiry
-from valetkey.connections.rotations import Rotations
+from valetkey.connections.pace import MINIMUM, believed, fraction, left_to_wait, lifetime, pause
+from valetkey.connections.rotations import SAVE, Rotations
 from valetkey.connections.states import expired
 from valetkey.errors import (
     BlockedAddress,
@@ -35,17 +34,26 @@ from valetkey.vault.seal import Sealer
 LEASE = 20.0
 """Seconds that a refresh may hold its connection: more than an exchange's deadline and the margin to save."""
 
-OWN = 15.0
-"""Seconds that a handler may take to refresh: less than its lease."""
+OWN = 13.0
+"""Seconds that a handler may take to refresh: more than the deadline of an exchange."""
 
-START = LEASE - OWN
+START = LEASE - OWN - SAVE
 """Seconds after asking for the lease within which the request must go out; a process that stood still is too late."""
+
+TRY = 0.25
+"""Seconds between two tries to take a lease that another process holds."""
 
 POLL = 0.02, 0.05
 """Seconds between two looks at a row that another process refreshes, jitter in between."""
 
 PATIENCE = 2 * LEASE
 """Seconds that a flight waits for another process."""
+
+ROUNDS = 3
+"""How often a caller looks again when another's refresh brought nothing for it."""
+
+AGAIN = 1.0
+"""Seconds after which a caller may come back, where nobody knows better."""
 
 _SOFT = (ProviderUnavailable, InvalidSetting, MissingSetting, BlockedAddress, StoreUnavailable)
 """What is no failure as long as the old token serves."""
@@ -98,9 +106,23 @@ class Refresher:
         usable = not rejected and not expired(connection, now)
         if usable and left_to_wait(connection, now):
             return connection
-        flight, leading = self.flights.board(connection.id)
-        if not leading:
-            return connection if usable else await follow(flight)
+        try:
+            for _ in range(ROUNDS):
+                flight, leading = self.flights.board(connection.id, ahead=usable)
+                if leading:
+                    return await self._lead(connection, handler, flight, usable=usable)
+                if usable:
+                    return connection
+                found = await self._follow(connection, flight)
+                if found is not None:
+                    return found
+            raise _restless()
+        except ProviderUnavailable as error:
+            if error.retry_after is None:
+                error.retry_after = AGAIN
+            raise
+
+    async def _lead(self, connection: Connection, handler: Handler, flight: Flight, *, usable: bool) -> Connection:
         await self.flights.fly(
             connection.id,
             flight,
@@ -108,39 +130,63 @@ class Refresher:
             at_home=handler.at_home,
         )
         try:
-            return flight.result()
+            return flight.outcome.result()
         except _SOFT:
             if usable:
                 return connection
             raise
 
+    async def _follow(self, connection: Connection, flight: Flight) -> Connection | None:
+        """What another caller's flight brought; None where that is no help to this one."""
+        try:
+            found = await follow(flight)
+        except _SOFT:
+            if flight.ahead:
+                return None
+            raise
+        # Its leader may have come with an older one than this caller, or with one that still served.
+        return None if found.generation <= connection.generation else found
+
     async def _refresh(self, seen: Connection, handler: Handler, *, usable: bool) -> Connection:
-        attempt = self._entropy.token(12)
         deadline = self._clock.monotonic() + PATIENCE
+        try_at = 0.0
         while True:
             current, done = await self._look(seen, handler, usable=usable)
             if done:
                 return current
-            credential = self._credential(current, handler)
-            async with self._breakers.of(current.provider).turn():
-                began = self._clock.monotonic()
-                now = self._clock.now()
-                # The attempt is in the row before the request goes out: a crash leaves a trace.
-                if await self._store.lease(
-                    current.id,
-                    generation=current.generation,
-                    owner=self._me,
-                    attempt=attempt,
-                    now=now,
-                    ttl=LEASE,
-                ):
-                    if self._rotations.waits_for(current.id):
-                        # Its last holder brought it home while this one waited for its turn.
-                        unclear = bool(current.attempt_id)
-                        await self._store.release(current.id, owner=self._me, attempt=attempt, unclear=unclear)
-                        continue
-                    return await self._renew(current, attempt, credential, handler, began=began, usable=usable)
-            await self._wait(current, deadline)
+            now = self._clock.monotonic()
+            # As long as the row says that somebody holds it, a try is a write for nothing, most times.
+            if not current.lease_owner or now >= try_at:
+                try_at = now + TRY
+                renewed = await self._take(current, handler, usable=usable)
+                if renewed is not None:
+                    return renewed
+            if usable:
+                return current  # another process sees to it
+            await self._wait(deadline)
+
+    async def _take(self, current: Connection, handler: Handler, *, usable: bool) -> Connection | None:
+        """Take the lease and renew; None where somebody else holds it."""
+        credential = self._credential(current, handler)
+        attempt = self._entropy.token(12)
+        async with self._breakers.of(current.provider).turn(urgent=not usable):
+            began = self._clock.monotonic()
+            # The attempt is in the row before the request goes out: a crash leaves a trace.
+            if not await self._store.lease(
+                current.id,
+                generation=current.generation,
+                owner=self._me,
+                attempt=attempt,
+                now=self._clock.now(),
+                ttl=LEASE,
+            ):
+                return None
+            if self._rotations.newer_than(current):
+                # Its last holder put it into the journal while this one waited for its turn.
+                unclear = bool(current.attempt_id)
+                await self._store.release(current.id, owner=self._me, attempt=attempt, unclear=unclear)
+                return None
+            return await self._renew(current, attempt, credential, handler, began=began, usable=usable)
 
     async def _look(self, seen: Connection, handler: Handler, *, usable: bool) -> tuple[Connection, bool]:
         """The row as it is now, and whether it is what is wanted already."""
@@ -150,12 +196,12 @@ class Refresher:
         waiting = await self._rotations.settle(current)
         if waiting is not None:
             current = waiting
+        if current.health is Health.NEEDS_REAUTH:
+            raise RefreshFailed(f"{FAILED} {current.reason}".strip())
         # Somebody renewed it meanwhile; where this process stood still since then, that has ended, too.
         over = current.refreshable and expired(current, self._clock.now())
         if current.generation != seen.generation and not over:
             return current, True
-        if current.health is Health.NEEDS_REAUTH:
-            raise RefreshFailed(f"{FAILED} {current.reason}".strip())
         left = left_to_wait(current, self._clock.now())
         if left and (usable or current.health is not Health.OK):
             if current.health is Health.CONFIG_ERROR:
@@ -166,7 +212,7 @@ class Refresher:
             )
         return current, False
 
-    async def _wait(self, current: Connection, deadline: float) -> None:
+    async def _wait(self, deadline: float) -> None:
         """Until the row may have changed: a hint comes, or it is looked at again."""
         left = deadline - self._clock.monotonic()
         if left <= 0:
@@ -265,7 +311,10 @@ class Refresher:
                     return newer
             cause = Cause.LOST_ROTATION if unclear else Cause.REFUSED
             await self._note(before, Health.NEEDS_REAUTH, cause, error, attempt=attempt)
-        elif isinstance(error, InvalidSetting | MissingSetting | BlockedAddress):
+        elif isinstance(error, MissingSetting | BlockedAddress):
+            # This program's own settings: no matter for the others that use the account.
+            await self._store.release(before.id, owner=self._me, attempt=attempt, unclear=unclear)
+        elif isinstance(error, InvalidSetting):
             breaker.succeeded()
             await self._note(before, Health.CONFIG_ERROR, Cause.SETUP, error, attempt=attempt, unclear=unclear)
         elif isinstance(error, ProviderUnavailable) and error.retry_after is not None:
@@ -325,19 +374,8 @@ class Refresher:
         self._wakeups.wake(connection.id)
 
 
-def lifetime(grant: Grant, now: float, entropy: Entropy) -> dict[str, Any]:
-    """What a new credential changes of a connection's state: its life begins, and all is well."""
-    ends = grant.expires_at
-    return {
-        "issued_at": now,
-        "expires_at": ends,
-        "refresh_at": None if ends is None else soft_expiry(issued_at=now, expires_at=ends, entropy=entropy),
-        "health": Health.OK,
-        "cause": Cause.NONE,
-        "reason": "",
-        "fail_count": 0,
-        "updated_at": now,
-    }
+def _restless() -> ProviderUnavailable:
+    return ProviderUnavailable("The account is refreshed all the time. Call again.")
 
 
 def unleased(connection: Connection) -> Connection:

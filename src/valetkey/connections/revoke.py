@@ -13,7 +13,7 @@ from valetkey.model.connections import Connection, Credential
 from valetkey.model.events import Outcome, Revoked
 from valetkey.model.revocations import Revocation
 from valetkey.ports.messages import Recorder
-from valetkey.ports.stores import RevocationStore
+from valetkey.ports.stores import ConnectionStore, RevocationStore
 from valetkey.ports.world import Clock, Entropy, Home
 from valetkey.vault.seal import Sealer
 
@@ -22,6 +22,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 60.0, 6 * 3600.0
 
 GIVEN_UP = 7 * 86_400.0
 """Seconds after which a revocation that nobody confirmed is given up."""
+
+AGAIN = (
+    "The account was connected again meanwhile; at some providers revoking the old token would end the new one, too."
+)
 
 _log = logging.getLogger("valetkey")
 
@@ -48,6 +52,7 @@ class Revoker:
         self,
         *,
         store: RevocationStore,
+        connections: ConnectionStore,
         sealer: Sealer,
         finder: Finder,
         clock: Clock,
@@ -56,6 +61,7 @@ class Revoker:
         recorder: Recorder,
     ) -> None:
         self._store = store
+        self._connections = connections
         self._sealer = sealer
         self._finder = finder
         self._clock = clock
@@ -85,6 +91,10 @@ class Revoker:
 
     async def discard(self, connection: Connection, credential: Credential) -> None:
         """End a credential that came too late for its connection, which is gone."""
+        present = await self._connections.get(connection.owner, connection.provider, connection.profile)
+        if present is not None:
+            _log.warning("what came late for connection %s is not revoked: %s", connection.id, AGAIN)
+            return
         revocation = self.prepare(connection, credential)
         await self._store.add(revocation)
         await self.revoke(revocation)
@@ -96,6 +106,10 @@ class Revoker:
         pause *= 1 + fraction(self._entropy)
         if not await self._store.claim(revocation, next_try_at=now + pause):
             return Ended(queued=True, reason="Another process revokes it at the provider.")
+        rows = await self._connections.of_owner(revocation.owner, revocation.provider)
+        if any(row.created_at > revocation.created_at for row in rows):
+            await self._store.remove(revocation.id)
+            return Ended(reason=AGAIN)
         try:
             handler = handler or self._finder.find(revocation.handler, revocation.provider)
             credential = self._sealer.open_revocation(revocation)

@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 
 from valetkey.connections.revoke import Revoker
-from valetkey.errors import StoreUnavailable, ValetkeyError, VaultError
+from valetkey.errors import KeyUnavailable, StoreUnavailable, ValetkeyError, VaultError
 from valetkey.model.connections import Connection
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
@@ -42,10 +42,14 @@ class Rotations:
         """Save what replaces that generation; what holds from now on. None: the connection is gone."""
         try:
             return await self._save(renewed, generation, within=SAVE)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, KeyUnavailable) as error:
             _log.warning("%s A renewed credential waits in the journal until then.", error)
             self._hold(renewed, generation)
             return renewed
+        except BaseException:
+            # Whoever waits for it gave up, as the end of a program does; what the provider gave is kept.
+            self._hold(renewed, generation)
+            raise
 
     async def settle(self, connection: Connection) -> Connection | None:
         """What waits for that connection, in its row if that can be; None: nothing waits, the row is right."""
@@ -59,10 +63,15 @@ class Rotations:
             return None
         try:
             kept = await self._save(renewed, generation)
-        except StoreUnavailable:
+        except (StoreUnavailable, KeyUnavailable):
             return renewed
         self._forget(renewed)
         return kept
+
+    def over(self, connection: Connection) -> Connection:
+        """What this process renewed and could not save yet, in place of a row that is behind it."""
+        waiting = self._held.get(connection.id)
+        return waiting[0] if waiting is not None and waiting[1] >= connection.generation else connection
 
     async def replay(self) -> int:
         """Save all that waits, as far as the database takes it; how many still wait."""
@@ -79,9 +88,10 @@ class Rotations:
                 self._forget(renewed)
         return left
 
-    def waits_for(self, connection_id: str) -> bool:
-        """Whether something waits for that connection."""
-        return self._waiting(connection_id) is not None
+    def newer_than(self, connection: Connection) -> bool:
+        """Whether what waits for that connection is to replace it."""
+        waiting = self._waiting(connection.id)
+        return waiting is not None and waiting[1] >= connection.generation
 
     def waiting(self) -> int:
         """How many wait."""
@@ -113,6 +123,8 @@ class Rotations:
         """It was disconnected meanwhile: nobody else knows of what the refresh brought."""
         try:
             credential = self._sealer.open_credential(renewed)
+        except KeyUnavailable:
+            raise  # it may be back in a moment, and so may what is to be revoked
         except VaultError as error:
             _log.error("what was renewed for a connection that is gone cannot be revoked: %s", error)
             return

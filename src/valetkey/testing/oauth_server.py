@@ -18,7 +18,17 @@ from valetkey.testing.oauth.dialects import GITHUB, GOOGLE, NOTION, REDDIT, RFC,
 from valetkey.testing.oauth.endpoints import PATHS, Endpoints
 from valetkey.testing.oauth.faults import Fault, Faults, Gate
 from valetkey.testing.oauth.ledger import Ledger, Token
-from valetkey.testing.oauth.options import Client, Dice, Now, Options, RealDice, Reuse, WallClock, register
+from valetkey.testing.oauth.options import (
+    Client,
+    Dice,
+    Now,
+    Options,
+    RealDice,
+    Reuse,
+    Revocation,
+    WallClock,
+    register,
+)
 from valetkey.testing.oauth.received import Received, receive
 
 __all__ = [
@@ -48,6 +58,7 @@ class OAuthServer(Addresses):
         rotation: give a new refresh token with each refresh, where the dialect may.
         reuse: what a refresh token used twice does: ``revoke_family`` (RFC 9700 §4.14.2), or only ``refuse``.
         reuse_grace: seconds after its first use in which a refresh token may be used again.
+        revocation: what the revocation of a refresh token ends: its whole ``family``, or that ``token`` only.
         access_lifetime: seconds that an access token is good for.
         refresh_lifetime: the same for a refresh token; None is for ever.
         code_lifetime: the same for an authorization code.
@@ -77,6 +88,7 @@ class OAuthServer(Addresses):
         rotation: bool = True,
         reuse: Reuse = "revoke_family",
         reuse_grace: float = 0.0,
+        revocation: Revocation = "family",
         access_lifetime: float = 3600.0,
         refresh_lifetime: float | None = None,
         code_lifetime: float = 60.0,
@@ -108,6 +120,7 @@ class OAuthServer(Addresses):
             rotation=rotation,
             reuse=reuse,
             reuse_grace=reuse_grace,
+            revocation=revocation,
             access_lifetime=access_lifetime,
             refresh_lifetime=refresh_lifetime,
             code_lifetime=code_lifetime,

@@ -12,7 +12,7 @@ from valetkey.model.interactions import Interaction
 from valetkey.ports.stores import ConnectionStore, InteractionStore, RevocationStore
 from valetkey.ports.world import Journal
 
-BATCH = 200
+BATCH = 100
 """Rows that are read, or sealed anew, in one go."""
 
 

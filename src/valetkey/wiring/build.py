@@ -212,6 +212,7 @@ def _keeping(parts: Parts, handling: Handling) -> _Kept:
     wakeups = parts.bus.wakeups
     revoker = Revoker(
         store=parts.stores.revocations,
+        connections=parts.stores.connections,
         sealer=parts.sealer,
         finder=handling,
         clock=parts.clock,
@@ -288,6 +289,7 @@ def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memor
         connecting=connecting,
         answering=answering,
         refresher=kept.refresher,
+        rotations=kept.rotations,
         clock=parts.clock,
     )
     disconnector = Disconnector(
@@ -296,6 +298,7 @@ def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memor
         answering=answering,
         finder=handling,
         sealer=parts.sealer,
+        rotations=kept.rotations,
         revoker=kept.revoker,
         wakeups=parts.bus.wakeups,
     )

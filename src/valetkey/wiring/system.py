@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from valetkey.wiring.stores import Stores
 
 
-DRAIN = 12.0
-"""Seconds that an end waits for refreshes that are under way: an exchange's deadline, and the time to save."""
+DRAIN = 20.0
+"""Seconds that an end waits for refreshes that are under way: as long as one may hold its lease."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from valetkey.connections.pace import fraction
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.revoke import Revoker
 from valetkey.connections.rotations import Rotations
-from valetkey.errors import ProviderUnavailable, StoreUnavailable, ValetkeyError
+from valetkey.errors import InvalidSetting, KeyUnavailable, ProviderUnavailable, StoreUnavailable, ValetkeyError
 from valetkey.model.connections import Connection
 from valetkey.model.events import Swept
 from valetkey.ports.messages import Recorder
@@ -26,14 +26,23 @@ TTL = 60.0
 BATCH = 100
 """Connections that are refreshed ahead in one go."""
 
+WINDOW = 1000
+"""Connections that are read in one go; those of a provider that does not answer stay due, and are read again."""
+
 LEFT_OUT = 10_000
 """Connections, as they are now, that are remembered as another program's to refresh."""
+
+FORGOTTEN = 3600.0
+"""Seconds after which they are looked at again: settings may have changed."""
 
 KEPT = 86_400.0
 """Seconds that an ended question stays, for whoever asks how it ended."""
 
 UNSETTLED = 7 * 86_400.0
 """Seconds after which an answer that nobody came back for is removed."""
+
+_PASSING = (ProviderUnavailable, StoreUnavailable, InvalidSetting, KeyUnavailable)
+"""What the row says itself, with the time of the next try, or what is over in a moment."""
 
 _log = logging.getLogger("valetkey")
 
@@ -82,6 +91,7 @@ class Upkeep:
         self._me = entropy.token(12)
         self._left_out: set[tuple[str, int]] = set()
         self._leading: set[str] = set()
+        self._forget_at = clock.monotonic() + FORGOTTEN
         self.jobs = (
             Job(name="journal", every=5, work=rotations.replay, led=False),
             Job(name="refresh", every=15, work=self.refresh_ahead),
@@ -116,17 +126,23 @@ class Upkeep:
 
     async def refresh_ahead(self) -> int:
         """Refresh what is in its soft window, so that no call has to wait for it."""
+        if self._clock.monotonic() >= self._forget_at:
+            self._left_out.clear()
+            self._forget_at = self._clock.monotonic() + FORGOTTEN
         done = 0
         tried: set[tuple[str, int]] = set()
         while True:
-            apart = self._left_out | tried
-            due = await self._stores.connections.due(now=self._clock.now(), limit=BATCH + len(apart))
-            ours = [connection for connection in due if (connection.id, connection.generation) not in apart][:BATCH]
-            if not ours:
-                return done
-            tried.update((connection.id, connection.generation) for connection in ours)
-            done += sum(await asyncio.gather(*(self._refresh(connection) for connection in ours)))
-            if len(ours) < BATCH or not await self._lead("refresh"):
+            limit = WINDOW + len(self._left_out)
+            due = await self._stores.connections.due(now=self._clock.now(), limit=limit)
+            ours = [row for row in due if (row.id, row.generation) not in self._left_out | tried]
+            tried.update((row.id, row.generation) for row in ours)
+            renewed = 0
+            for start in range(0, len(ours), BATCH):
+                renewed += sum(await asyncio.gather(*(self._refresh(row) for row in ours[start : start + BATCH])))
+                if not await self._lead("refresh"):
+                    return done + renewed
+            done += renewed
+            if not renewed or len(due) < limit:
                 return done
 
     async def sweep(self) -> int:
@@ -147,8 +163,8 @@ class Upkeep:
         try:
             newer = await self._refresher.fresh(connection, handler)
         except ValetkeyError as error:
-            if not isinstance(error, ProviderUnavailable | StoreUnavailable):
-                # Final, or not this program's: it cannot be opened here, or was issued to another client.
+            if not isinstance(error, _PASSING):
+                # Not this program's: it cannot be opened here, was issued to another client, or lacks settings.
                 self._leave_out(connection)
             _log.info("connection %s was not refreshed ahead: %s", connection.id, error)
             return False

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy import Executable
+
 from valetkey.adapters.sql import statements
-from valetkey.adapters.sql.database import Database, Taken
+from valetkey.adapters.sql.database import Database, Taken, Values
 from valetkey.adapters.sql.names import check_lease
 from valetkey.adapters.sql.rows import (
     DamagedRow,
@@ -105,7 +107,8 @@ class SqlConnections:
         if ticks is None:
             step = (statements.CONNECTION_LEASE_BY_SERVER, values | {"ttl": ttl})
         else:
-            step = (statements.CONNECTION_LEASE, values | {"ticks": ticks, "until": ticks + ttl})
+            values |= {"ticks": ticks, "until_ticks": ticks + ttl, "until": now + ttl}
+            step = (statements.CONNECTION_LEASE, values)
         (outcome,) = await self._database.write(step)
         return outcome.count == 1
 
@@ -157,16 +160,20 @@ class SqlConnections:
 
     async def due(self, *, now: float, limit: int) -> Sequence[Connection]:
         """Those to refresh ahead of their end, the most urgent first. A damaged row is logged and left out."""
-        return _readable(await self._database.read(statements.CONNECTIONS_DUE, {"now": now, "limit": limit}))
+        while True:
+            rows = await self._database.read(statements.CONNECTIONS_DUE, {"now": now, "limit": limit}, aside=True)
+            found = _readable(rows)
+            if found or len(rows) < limit:
+                return found
+            limit *= 2  # they are all damaged: behind them may be others
 
     async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
         """Connections of all owners by id, following that one. A damaged row is logged and left out."""
-        return _readable(await self._database.read(statements.CONNECTIONS_PAGE, {"after": after, "limit": limit}))
+        return await self._page(statements.CONNECTIONS_PAGE, {}, after, limit)
 
     async def sealed_by(self, key_id: str, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
         """Those that this key sealed, by id, following that one. A damaged row is logged and left out."""
-        values = {"key_id": key_id, "after": after, "limit": limit}
-        return _readable(await self._database.read(statements.CONNECTIONS_SEALED_BY, values))
+        return await self._page(statements.CONNECTIONS_SEALED_BY, {"key_id": key_id}, after, limit)
 
     async def reseal(self, changes: Sequence[tuple[Connection, Sealed]]) -> int:
         """Replace what is sealed, and nothing else, where generation and ciphertext still are as given; how many."""
@@ -188,7 +195,7 @@ class SqlConnections:
 
     async def keys(self) -> Mapping[str, int]:
         """How many rows each key sealed, by its id."""
-        return dict(await self._database.read(statements.CONNECTION_KEYS, {}))
+        return dict(await self._database.read(statements.CONNECTION_KEYS, {}, aside=True))
 
     async def key_ids(self) -> frozenset[str]:
         """The keys that sealed any row: one look into the index for each."""
@@ -201,9 +208,17 @@ class SqlConnections:
 
     async def census(self) -> Mapping[tuple[str, Health], int]:
         """How many there are, by provider and health; a health that no version of ours wrote is left out."""
-        rows = await self._database.read(statements.CONNECTION_CENSUS, {})
+        rows = await self._database.read(statements.CONNECTION_CENSUS, {}, aside=True)
         known = frozenset(Health)
         return {(provider, Health(health)): count for provider, health, count in rows if health in known}
+
+    async def _page(self, statement: Executable, which: Values, after: str, limit: int) -> Sequence[Connection]:
+        rows = await self._database.read(statement, {**which, "after": after, "limit": limit})
+        found = _readable(rows)
+        while rows and not found:  # they are all damaged: who walks must get to those behind them
+            rows = await self._database.read(statement, {**which, "after": rows[-1][0], "limit": limit})
+            found = _readable(rows)
+        return found
 
 
 def _readable(rows: Sequence[Row]) -> list[Connection]:

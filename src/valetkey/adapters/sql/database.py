@@ -39,8 +39,11 @@ class Database(Protocol):
         """
         ...
 
-    async def read(self, statement: Executable, values: Values) -> Sequence[Row]:
-        """The rows of one query. A value that no text column can hold finds none."""
+    async def read(self, statement: Executable, values: Values, *, aside: bool = False) -> Sequence[Row]:
+        """The rows of one query. A value that no text column can hold finds none.
+
+        ``aside``: it may take long, so that the calling loop must not wait for it.
+        """
         ...
 
     async def write(self, *steps: Step, erase: bool = False) -> Sequence[Outcome]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from sqlalchemy import Executable
+
 from valetkey.adapters.sql import statements
-from valetkey.adapters.sql.database import Database, Step, Taken
+from valetkey.adapters.sql.database import Database, Taken
 from valetkey.adapters.sql.rows import DamagedRow, Row, interaction_from, interaction_values, owner_values
 from valetkey.errors import InvalidAuthState, StoreUnavailable
 from valetkey.model.caller import Owner
@@ -82,15 +84,25 @@ class SqlInteractions:
 
         ``unsettled_before``: answered ones, for which nobody came back, go when theirs ran out before that.
         """
-        steps: list[Step] = [(statements.INTERACTIONS_SWEEP, {"before": before})]
+        swept = await self._sweep(statements.INTERACTIONS_SWEEP, before)
         if unsettled_before is not None:
-            steps.append((statements.INTERACTIONS_SWEEP_UNSETTLED, {"before": unsettled_before}))
-        outcomes = await self._database.write(*steps, erase=True)
-        return sum(outcome.count for outcome in outcomes)
+            swept += await self._sweep(statements.INTERACTIONS_SWEEP_UNSETTLED, unsettled_before)
+        return swept
+
+    async def _sweep(self, statement: Executable, before: float) -> int:
+        swept = 0
+        while True:
+            (outcome,) = await self._database.write((statement, {"before": before}), erase=True)
+            swept += outcome.count
+            if outcome.count < statements.SWEPT_AT_ONCE:
+                return swept
 
     async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Interaction]:
         """All of them by id, following that one. A damaged row is logged and left out."""
-        return _readable(await self._database.read(statements.INTERACTIONS_PAGE, {"after": after, "limit": limit}))
+        rows = await self._database.read(statements.INTERACTIONS_PAGE, {"after": after, "limit": limit})
+        while rows and not _readable(rows):  # they are all damaged: who walks must get to those behind them
+            rows = await self._database.read(statements.INTERACTIONS_PAGE, {"after": rows[-1][0], "limit": limit})
+        return _readable(rows)
 
     async def reseal(self, interaction: Interaction, *, payload: Sealed, answer: Sealed | None) -> bool:
         """Replace what is sealed, and nothing else, where version and payload still are as given."""

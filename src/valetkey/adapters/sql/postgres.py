@@ -85,8 +85,8 @@ class PostgresDatabase:
         """None: leases are told by the server's clock, one for all machines."""
         return None
 
-    async def read(self, statement: Executable, values: Values) -> Sequence[Row]:
-        """The rows of one query. A value that no text column can hold finds none.
+    async def read(self, statement: Executable, values: Values, *, aside: bool = False) -> Sequence[Row]:
+        """The rows of one query. A value that no text column can hold finds none. No loop waits for it anyway.
 
         Raises:
             StoreUnavailable: the database cannot be used; the text says why.

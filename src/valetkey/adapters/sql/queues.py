@@ -33,7 +33,12 @@ class SqlRevocations:
 
     async def due(self, *, now: float, limit: int) -> Sequence[Revocation]:
         """Those whose ``next_try_at`` has come, the oldest first. A damaged row is logged and left out."""
-        return _readable(await self._database.read(statements.REVOCATIONS_DUE, {"now": now, "limit": limit}))
+        while True:
+            rows = await self._database.read(statements.REVOCATIONS_DUE, {"now": now, "limit": limit})
+            found = _readable(rows)
+            if found or len(rows) < limit:
+                return found
+            limit *= 2  # they are all damaged: behind them may be others
 
     async def claim(self, revocation: Revocation, *, next_try_at: float) -> bool:
         """Count one try and set the time of the next, where ``tries`` still is as given: only one may try."""
@@ -57,7 +62,10 @@ class SqlRevocations:
 
     async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Revocation]:
         """All of them by id, following that one. A damaged row is logged and left out."""
-        return _readable(await self._database.read(statements.REVOCATIONS_PAGE, {"after": after, "limit": limit}))
+        rows = await self._database.read(statements.REVOCATIONS_PAGE, {"after": after, "limit": limit})
+        while rows and not _readable(rows):  # they are all damaged: who walks must get to those behind them
+            rows = await self._database.read(statements.REVOCATIONS_PAGE, {"after": rows[-1][0], "limit": limit})
+        return _readable(rows)
 
     async def reseal(self, revocation: Revocation, sealed: Sealed) -> bool:
         """Replace what is sealed where it still is as given."""

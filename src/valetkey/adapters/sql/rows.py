@@ -41,6 +41,7 @@ _CONNECTION = (
     _REAL_OR_NONE,
     _TEXT,
     _TEXT,
+    _REAL,
 )
 _REVOCATION = (*([_TEXT] * 6), _BYTES, _REAL, _INTEGER, _REAL, _TEXT)
 _INTERACTION = (
@@ -131,6 +132,7 @@ def connection_values(connection: Connection) -> dict[str, object]:
         "created_at": connection.created_at,
         "updated_at": connection.updated_at,
         "refresh_at": connection.refresh_at,
+        "lease_ticks": 0.0,  # only a lease sets it
     }
 
 

@@ -7,6 +7,7 @@ for nobody.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -71,8 +72,10 @@ class SqliteDatabase:
         """The machine's steady clock: whoever shares this file shares it, and nobody sets it."""
         return self._ticks()
 
-    async def read(self, statement: Executable, values: Values) -> Sequence[Row]:
+    async def read(self, statement: Executable, values: Values, *, aside: bool = False) -> Sequence[Row]:
         """The rows of one query. A value that no text column can hold finds none.
+
+        ``aside``: in a thread, for one that looks at many rows.
 
         Raises:
             StoreUnavailable: the database cannot be used; the text says why.
@@ -82,6 +85,8 @@ class SqliteDatabase:
             file = await self._open()
         prepared = self._prepared.get(statement) or self._prepare(statement)
         try:
+            if aside:
+                return await asyncio.to_thread(file.read, prepared.sql, prepared.parameters(values))
             return file.read(prepared.sql, prepared.parameters(values))
         except UnicodeEncodeError:
             return ()

@@ -49,18 +49,24 @@ CONNECTIONS_AT_PROVIDER: Executable = (
 CONNECTION_INSERT: Executable = insert(connections)
 CONNECTION_SAVE: Executable = update(connections).where(_unmoved)
 _held_until = connections.c.lease_until
+_held_ticks = connections.c.lease_ticks
 _taken: dict[str, Any] = {
     "lease_owner": bindparam("taker"),
     "attempt_id": bindparam("attempt"),
     "attempt_started": bindparam("now"),
 }
-# A lease that would last much longer than any does was told by the clock before a restart of the machine. Much: who
-# waited for the database has read the clock before whoever was faster, and must not take that one's lease.
+# Told by the machine's steady clock, and for the version before, which knows no other, by the wall clock. A lease that
+# would last much longer than any does was told before a restart of the machine, or before the clock was set back. Much:
+# who waited for the database has read the clock before whoever was faster, and must not take that one's lease.
 _WAITED = text("60.0")
 CONNECTION_LEASE: Executable = (
     update(connections)
-    .where(_unmoved, or_(_held_until <= bindparam("ticks"), _held_until > bindparam("until") + _WAITED))
-    .values(lease_until=bindparam("until"), **_taken)
+    .where(
+        _unmoved,
+        or_(_held_ticks <= bindparam("ticks"), _held_ticks > bindparam("until_ticks") + _WAITED),
+        or_(_held_ticks > 0, _held_until <= bindparam("now"), _held_until > bindparam("until") + _WAITED),
+    )
+    .values(lease_until=bindparam("until"), lease_ticks=bindparam("until_ticks"), **_taken)
 )
 SERVER_CLOCK: ColumnElement[float] = func.extract("epoch", func.clock_timestamp()).cast(Double)
 CONNECTION_LEASE_BY_SERVER: Executable = (
@@ -73,7 +79,7 @@ _by_holder = and_(
     connections.c.lease_owner == bindparam("holder"),
     connections.c.attempt_id == bindparam("attempt"),
 )
-_freed: dict[str, Any] = {"lease_owner": text("''"), "lease_until": text("0.0")}
+_freed: dict[str, Any] = {"lease_owner": text("''"), "lease_until": text("0.0"), "lease_ticks": text("0.0")}
 _forgotten: dict[str, Any] = {"attempt_id": text("''"), "attempt_started": text("0.0")}
 CONNECTION_RELEASE: Executable = update(connections).where(_by_holder).values(**_freed, **_forgotten)
 CONNECTION_RELEASE_UNCLEAR: Executable = update(connections).where(_by_holder).values(**_freed)
@@ -131,12 +137,18 @@ INTERACTION_SAVE: Executable = update(interactions).where(
     interactions.c.id == bindparam("where_id"), interactions.c.version == bindparam("where_version")
 )
 # What was answered waits to be settled, however late that is; only what nobody answered, or what ended, goes.
-INTERACTIONS_SWEEP: Executable = delete(interactions).where(
-    interactions.c.expires_at < bindparam("before"), text("phase NOT IN ('answered', 'settling')")
-)
-INTERACTIONS_SWEEP_UNSETTLED: Executable = delete(interactions).where(
-    interactions.c.expires_at < bindparam("before"), text("phase IN ('answered', 'settling')")
-)
+SWEPT_AT_ONCE = 1000
+"""Rows that one transaction removes: no other one waits long for it."""
+
+
+def _swept(which: str) -> Executable:
+    over = interactions.c.expires_at < bindparam("before")
+    some = select(interactions.c.id).where(over, text(which)).limit(SWEPT_AT_ONCE)
+    return delete(interactions).where(interactions.c.id.in_(some.scalar_subquery()))
+
+
+INTERACTIONS_SWEEP: Executable = _swept("phase NOT IN ('answered', 'settling')")
+INTERACTIONS_SWEEP_UNSETTLED: Executable = _swept("phase IN ('answered', 'settling')")
 INTERACTIONS_PAGE: Executable = (
     select(interactions)
     .where(interactions.c.id > bindparam("after"))

@@ -51,6 +51,7 @@ connections = Table(
     Column("refresh_at", Double),
     Column("cause", Text, nullable=False, server_default=""),
     Column("key_id", Text, nullable=False, server_default=""),  # the key that sealed it
+    Column("lease_ticks", Double, nullable=False, server_default="0"),  # SQLite: until when, on the steady clock
     UniqueConstraint("workspace", "issuer", "subject", "provider", "profile", name="uq_connections_account"),
     Index("ix_connections_refresh_at", "refresh_at", sqlite_where=text(REFRESHES), postgresql_where=text(REFRESHES)),
     Index("ix_connections_key_id", "key_id", "id"),

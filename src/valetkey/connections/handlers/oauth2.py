@@ -104,7 +104,12 @@ class OAuth2Handler(Handler):
         )
 
     def check_refresh(self, credential: Credential) -> None:
-        """A refresh token is the client's that it was issued to (RFC 6749 §6): another one's is not sent."""
+        """A refresh token is the client's that it was issued to (RFC 6749 §6): another one's is not sent.
+
+        Raises:
+            MissingSetting, InvalidSetting: this program's own settings do not do; another one's may.
+        """
+        self._client()
         ours = self._clients.of(self.provider.name).client_id
         if credential.client_id and ours and credential.client_id != ours:
             raise RefreshFailed(

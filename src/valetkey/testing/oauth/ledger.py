@@ -156,7 +156,7 @@ class Ledger:
         return Grant(access=access, refresh=token if options.dialect.repeats_refresh else None)
 
     def revoke(self, value: str, *, client: str) -> None:
-        """Revoke a token (RFC 7009 §2.1): a refresh token takes its family along, an unknown token is none.
+        """Revoke a token (RFC 7009 §2.1): a refresh token may take its family along, an unknown token is none.
 
         Raises:
             OAuthError: ``unauthorized_client``: the token is another client's.
@@ -167,7 +167,7 @@ class Ledger:
         if token.family.client != client:
             raise OAuthError("unauthorized_client", "The token was issued to another client.")
         token.revoked = True
-        if token.kind == "refresh":
+        if token.kind == "refresh" and self._options.revocation == "family":
             token.family.alive = False
 
     def live(self, value: str, kind: Literal["access", "refresh"] | None = None) -> Token | None:

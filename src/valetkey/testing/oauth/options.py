@@ -14,6 +14,7 @@ from valetkey.testing.oauth.dialects import RFC, Dialect
 
 ClientAuth = Literal["any", "basic", "post", "none"]
 Reuse = Literal["revoke_family", "refuse"]
+Revocation = Literal["family", "token"]
 
 
 class Now(Protocol):
@@ -91,6 +92,7 @@ class Options:
     rotation: bool = True
     reuse: Reuse = "revoke_family"
     reuse_grace: float = 0.0
+    revocation: Revocation = "family"
     access_lifetime: float = 3600.0
     refresh_lifetime: float | None = None
     code_lifetime: float = 60.0

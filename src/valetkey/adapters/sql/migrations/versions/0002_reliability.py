@@ -14,6 +14,7 @@ def upgrade() -> None:
     op.add_column("connections", sa.Column("refresh_at", sa.Double))
     op.add_column("connections", sa.Column("cause", sa.Text, nullable=False, server_default=""))
     op.add_column("connections", sa.Column("key_id", sa.Text, nullable=False, server_default=""))
+    op.add_column("connections", sa.Column("lease_ticks", sa.Double, nullable=False, server_default="0"))
     op.execute("UPDATE connections SET refresh_at = expires_at - 300 WHERE refreshable = 1")
     # What was sealed says by which key: a byte of version, one with the length of the id (16), the id.
     if op.get_bind().dialect.name == "sqlite":
@@ -69,5 +70,5 @@ def downgrade() -> None:
         op.drop_table(table)
     for index in ("ix_connections_key_id", "ix_connections_refresh_at"):
         op.drop_index(index, "connections")
-    for column in ("key_id", "cause", "refresh_at"):
+    for column in ("lease_ticks", "key_id", "cause", "refresh_at"):
         op.drop_column("connections", column)
