@@ -4,10 +4,11 @@ PY := .venv/bin/python
 AUTO ?=
 ONLY ?=
 ARGS ?=
+SECONDS ?= 600
 export AUTO
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench docs fmt lock clean env-run env-dev
+.PHONY: help demo test test-long chaos check bench docs fmt lock clean env-run env-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ test: env-dev ## Run the tests (ARGS=… go to pytest)
 test-long: env-dev ## Run the tests that take long
 	@$(PY) -m tests.real.node
 	@$(PY) -m pytest -q -m long $(ARGS)
+
+chaos: env-dev ## Break all that can break, and check the history (SECONDS=…; ARGS=--write keeps the report)
+	@$(PY) -m tests.chaos --seconds $(SECONDS) $(ARGS)
 
 check: env-dev ## Run every gate: format, lint, types, imports, docs, manifest, words
 	@$(PY) -m tools.check

@@ -33,6 +33,7 @@ async def turn(one):
         pass
 
 
+@pytest.mark.requirement("B1.limit")
 async def test_only_so_many_have_their_turn_at_once_and_the_others_follow_in_order(one):
     running, order, full, go = set(), [], asyncio.Event(), asyncio.Event()
 
@@ -54,6 +55,7 @@ async def test_only_so_many_have_their_turn_at_once_and_the_others_follow_in_ord
     assert order == list(range(AT_ONCE + 5))
 
 
+@pytest.mark.requirement("rel.waits-end")
 async def test_who_gives_up_waiting_takes_no_place(one):
     go = asyncio.Event()
 
@@ -73,6 +75,7 @@ async def test_who_gives_up_waiting_takes_no_place(one):
         await asyncio.gather(*(turn(one) for _ in range(AT_ONCE)))
 
 
+@pytest.mark.requirement("B1.limit")
 async def test_who_waits_too_long_is_told(one, monkeypatch):
     monkeypatch.setattr(breaker, "PATIENCE", 0.01)
     async with asyncio.timeout(5):
@@ -86,6 +89,7 @@ async def test_who_waits_too_long_is_told(one, monkeypatch):
     await turn(one)
 
 
+@pytest.mark.requirement("B1.breaker", "rel.retry-after")
 async def test_after_failures_in_a_row_nobody_asks_until_one_probe_may(one, clock, recorder):
     for _ in range(OPENS_AFTER - 1):
         one.failed()
@@ -105,6 +109,7 @@ async def test_after_failures_in_a_row_nobody_asks_until_one_probe_may(one, cloc
     assert recorder.events[1:] == (BreakerMoved(provider="slack", open=False),)
 
 
+@pytest.mark.requirement("B1.breaker")
 async def test_a_probe_that_fails_pauses_for_longer_and_says_nothing_new(one, clock, recorder):
     for _ in range(OPENS_AFTER):
         one.failed()
@@ -134,6 +139,7 @@ async def test_a_success_in_between_begins_the_count_anew(one):
     await turn(one)
 
 
+@pytest.mark.requirement("B1.breaker")
 async def test_providers_do_not_pause_each_other(clock, recorder):
     breakers = Breakers(clock=clock, entropy=Dice(), recorder=recorder)
     for _ in range(OPENS_AFTER):

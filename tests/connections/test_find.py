@@ -51,6 +51,7 @@ async def test_naming_default_means_only_that_one(system):
         await used(system, profile="default")
 
 
+@pytest.mark.requirement("B5.profiles")
 async def test_default_goes_first_however_many_there_are(system):
     for profile in ("default", "home", "work"):
         await held(system, profile)
@@ -73,6 +74,7 @@ async def test_without_default_the_one_other_is_used(system):
     assert await used(system) == "work"
 
 
+@pytest.mark.requirement("B5.several")
 async def test_several_that_fit_are_listed_with_their_accounts_and_how_to_name_one(system):
     await held(system, "home", account="ann@home.example")
     await held(system, "work", account="ann@work.example")
@@ -87,6 +89,7 @@ async def test_several_that_fit_are_listed_with_their_accounts_and_how_to_name_o
     assert (raised.value.provider, raised.value.profiles) == ("google", ("home", "third", "work"))
 
 
+@pytest.mark.requirement("B5.several")
 async def test_what_does_not_fit_is_no_choice(system, clock):
     await held(system, "work")
     await held(system, "narrow", scopes=("other",))
@@ -100,6 +103,7 @@ async def test_what_does_not_fit_is_no_choice(system, clock):
     assert await used(system) == "work"
 
 
+@pytest.mark.requirement("B5.profiles")
 async def test_a_default_that_lacks_a_scope_is_asked_to_have_it_and_no_other_stands_in(system):
     await held(system, "default", scopes=("other",))
     await held(system, "work")

@@ -14,6 +14,7 @@ def failed(health: Health, cause: Cause, **more: Any) -> Connection:
     return a_connection(health=health, cause=cause, **{"reason": "The provider said no.", "fail_count": 2} | more)
 
 
+@pytest.mark.requirement("B6.connection")
 def test_a_good_connection_as_json() -> None:
     connection = a_connection(refresh_at=NOW + 3000, sealed=Sealed(b"canary-77c1"), reason="")
     assert describe(connection, now=NOW + 10).as_dict() == {
@@ -32,6 +33,7 @@ def test_a_good_connection_as_json() -> None:
     }
 
 
+@pytest.mark.requirement("B6.connection")
 def test_after_a_failure_that_may_pass_it_says_when_it_is_tried_again() -> None:
     connection = failed(Health.TRANSIENT, Cause.UNAVAILABLE, next_try_at=NOW + 60)
     condition = describe(connection, now=NOW)
@@ -48,6 +50,7 @@ def test_after_a_failure_that_may_pass_it_says_when_it_is_tried_again() -> None:
     assert ended.next_step == "Nothing: renewing it is tried again at the next call."
 
 
+@pytest.mark.requirement("B6.connection")
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
@@ -117,6 +120,7 @@ def test_a_time_that_no_calendar_has_is_left_out(absurd: float) -> None:
     json.dumps(shown, allow_nan=False)
 
 
+@pytest.mark.requirement("B6.connection")
 def test_nothing_secret_is_in_it() -> None:
     condition = describe(a_connection(sealed=Sealed(b"canary-77c1"), account="ada@example.com"), now=NOW)
     for text in (repr(condition), json.dumps(condition.as_dict())):

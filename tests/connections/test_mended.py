@@ -52,6 +52,7 @@ class Gone(BaseException):
     """The end of a loop that has no end."""
 
 
+@pytest.mark.requirement("rel.journal-home")
 async def test_an_entry_that_cannot_be_removed_does_not_turn_the_refresh_into_a_hot_loop(kept, monkeypatch):
     """Its folder became read-only: the row is right, the entry stays, and the account has to go on."""
     row = await kept.connected()
@@ -91,6 +92,7 @@ async def test_a_program_without_the_client_settings_leaves_the_shared_row_alone
     assert kit.token(await kit.fresh(row)) == "at-2"
 
 
+@pytest.mark.requirement("B1.serving")
 async def test_who_has_a_token_that_serves_does_not_wait_for_another_process(kit):
     """Security-cases 2.1, 1: the others use the still valid token and do not wait."""
     row = await kit.connected()
@@ -105,6 +107,7 @@ async def test_who_has_a_token_that_serves_does_not_wait_for_another_process(kit
     assert not waits
 
 
+@pytest.mark.requirement("B1.journal-in-time")
 async def test_a_renewed_credential_outlives_the_cancellation_of_its_saving(kept, monkeypatch):
     """The home loop is closed, or ``asyncio.run`` ends, while the database takes its time."""
     row = await kept.connected()
@@ -124,10 +127,12 @@ async def test_a_renewed_credential_outlives_the_cancellation_of_its_saving(kept
     assert kept.journal.of(row.id) is not None
 
 
+@pytest.mark.requirement("rel.program-ends")
 def test_an_end_waits_as_long_as_a_refresh_may_take():
     assert system.DRAIN >= refresh.START + DEADLINE + rotations.SAVE
 
 
+@pytest.mark.requirement("B1.journal-in-time", "R-03")
 def test_a_refresh_with_a_handler_of_the_programs_own_is_saved_within_its_lease():
     """R-03: asked for, sent, answered and saved before another process may take the lease."""
     assert refresh.START + refresh.OWN + rotations.SAVE <= refresh.LEASE
@@ -189,9 +194,9 @@ async def test_an_invalid_client_of_a_programs_own_handler_is_no_matter_for_its_
             return False
 
     driven = Driven(Own(), Provider(name="own", title="Own", handlers=()))
-    driven._context = lambda credential: AuthContext(access_token="t", description="d")
+    driven._context = lambda credential: AuthContext(access_token="t", description="d")  # type: ignore[method-assign]
     with pytest.raises(ValetkeyError) as caught:
-        await driven.refresh(None, frozenset())
+        await driven.refresh(Credential(access_token=Secret("t")), frozenset())
     assert not isinstance(caught.value, RefreshFailed)
 
 
@@ -272,6 +277,7 @@ async def test_disconnecting_tells_the_truth_while_a_renewed_credential_waits(ke
     assert "at-2" in kept.handler.revoked or not report.revoked
 
 
+@pytest.mark.requirement("R-08")
 async def test_what_a_late_refresh_brought_is_revoked_although_the_keys_were_away(kept, monkeypatch):
     """R-08: the row is gone, KMS does not answer for a moment, and the live token is forgotten."""
     row = await kept.connected()
@@ -302,6 +308,7 @@ async def renewed_into(kit, row):
     return renewed
 
 
+@pytest.mark.requirement("R-21.leases")
 async def test_an_entry_of_a_newer_version_is_left_for_that_version(kept):
     """R-21: both run over one data folder; the newer one has a health that this one does not know."""
     row = await kept.connected()
@@ -317,6 +324,7 @@ async def sqlite(tmp_path, kit):
     return database, SqlConnections(database)
 
 
+@pytest.mark.requirement("R-21.leases")
 async def test_the_version_before_does_not_take_a_lease_that_is_held(tmp_path, kit):
     """R-21: it began before the migration, and runs on. Its leases are told by the wall clock."""
     database, store = await sqlite(tmp_path, kit)
@@ -331,6 +339,7 @@ async def test_the_version_before_does_not_take_a_lease_that_is_held(tmp_path, k
     assert outcome.count == 0
 
 
+@pytest.mark.requirement("R-21.leases")
 async def test_the_version_befores_lease_is_not_taken(tmp_path, kit):
     """The other way round: a lease until so many seconds of the epoch looks like one before a restart."""
     database, store = await sqlite(tmp_path, kit)
@@ -341,6 +350,7 @@ async def test_the_version_befores_lease_is_not_taken(tmp_path, kit):
     assert not taken
 
 
+@pytest.mark.requirement("R-37")
 async def test_a_page_of_damaged_rows_hides_none_that_are_whole(tmp_path, kit):
     """R-37, and a newer version's rows after a rollback: those rows alone; whoever walks gets to the others."""
     database, store = await sqlite(tmp_path, kit)
@@ -366,6 +376,7 @@ async def test_a_row_that_needs_a_person_by_now_is_not_given_out_as_fresh(kit):
         await kit.fresh(row, rejected=True)
 
 
+@pytest.mark.requirement("rel.retry-after")
 async def test_a_caller_who_waited_in_vain_is_told_when_to_come_back(kit, monkeypatch):
     """docs/reliability.md: ProviderUnavailable.retry_after, in seconds."""
     row = await kit.connected()
@@ -421,6 +432,7 @@ async def test_authenticate_refreshes_with_the_handler_that_made_the_account():
     assert now.health is Health.OK
 
 
+@pytest.mark.requirement("B1.limit")
 async def test_refreshing_ahead_does_not_stand_in_the_way_of_a_call(kit):
     """100 tokens that still serve are in line for ten places; a call whose token has ended comes behind them all."""
     urgent = await kit.connected(profile="urgent")

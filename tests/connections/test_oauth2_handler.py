@@ -238,6 +238,7 @@ class TestFinish:
         await made.finish(flow(), begun.private, {"code": "c"})
         assert wire.forms()[0]["client_secret"] == "new"
 
+    @pytest.mark.requirement("R-20")
     async def test_another_process_finishes_what_one_began(self):
         begun = await handler().begin(flow("read"))
         wire = Wire(tokens())

@@ -12,6 +12,7 @@ from valetkey.secret import Secret
 NOW = 1_750_000_000.0
 
 
+@pytest.mark.requirement("B1.window")
 @pytest.mark.parametrize(
     ("life", "earliest", "latest"),
     [
@@ -31,12 +32,14 @@ def test_a_token_is_refreshed_ahead_within_its_window(life, earliest, latest):
     assert ahead == [pytest.approx(latest, abs=1e-3), pytest.approx(earliest, abs=1e-3)]
 
 
+@pytest.mark.requirement("B1.window")
 @given(life=st.floats(0, 1e9), fraction=st.floats(0, 1, exclude_max=True))
 def test_never_in_the_first_half_of_its_life_nor_after_its_end(life, fraction):
     at = soft_expiry(issued_at=NOW, expires_at=NOW + life, entropy=Dice(fraction)) - NOW
     assert life / 2 - 1e-3 <= at <= life
 
 
+@pytest.mark.requirement("T-06.backoff")
 @pytest.mark.parametrize(("failures", "longest"), [(1, 2), (2, 4), (3, 8), (8, 256), (9, 300), (10_000, 300)])
 def test_a_pause_is_anything_from_a_second_to_twice_the_last(failures, longest):
     assert pause(failures, Dice(0)) == 1

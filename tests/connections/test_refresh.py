@@ -44,6 +44,7 @@ class TestOneCall:
             Refreshed(provider="example", outcome=Outcome.OK, seconds=0.0, ahead=False),
         )
 
+    @pytest.mark.requirement("B1.attempt")
     async def test_the_attempt_is_in_the_row_before_the_request_goes_out(self, kit):
         row = await ended(kit)
 
@@ -57,6 +58,7 @@ class TestOneCall:
         kit.handler.answers = [look]
         assert kit.token(await kit.fresh(row)) == "at-2"
 
+    @pytest.mark.requirement("R-01")
     async def test_a_thousand_callers_make_one_request(self, kit):
         """R-01."""
         row = await ended(kit)
@@ -64,6 +66,7 @@ class TestOneCall:
         assert kit.handler.seen == ["rt-1"]
         assert {kit.token(result) for result in results} == {"at-2"}
 
+    @pytest.mark.requirement("B1.serving")
     async def test_while_the_token_serves_one_refreshes_and_the_others_do_not_wait(self, kit):
         row = await kit.connected()
         kit.clock.advance(LIFE - 10)
@@ -103,6 +106,7 @@ class TestOneCall:
 
 
 class TestManyProcesses:
+    @pytest.mark.requirement("B1.row", "R-02")
     async def test_two_processes_make_one_request(self, kit):
         """R-02."""
         other, row = kit.beside(), await ended(kit)
@@ -121,6 +125,7 @@ class TestManyProcesses:
         assert {kit.token(task.result()) for task in both} == {"at-2"}
         assert kit.handler.seen == ["rt-1"]
 
+    @pytest.mark.requirement("B1.row")
     async def test_a_process_that_died_is_followed_when_its_lease_has_ended(self, kit):
         row = await ended(kit)
         assert await kit.store.lease(row.id, generation=1, owner="dead", attempt="a", now=0.0, ttl=LEASE)
@@ -130,6 +135,7 @@ class TestManyProcesses:
         assert kit.token(call.result()) == "at-2"
         assert LEASE <= kit.clock.monotonic() - began < LEASE + 1
 
+    @pytest.mark.requirement("rel.waits-end")
     async def test_nobody_waits_for_ever(self, kit):
         row = await ended(kit)
 
@@ -144,6 +150,7 @@ class TestManyProcesses:
             call.result()
         assert kit.clock.monotonic() - began <= PATIENCE + 2
 
+    @pytest.mark.requirement("R-04")
     async def test_a_process_that_stood_still_after_its_lease_sends_nothing(self, kit):
         """R-04: paused between the lease and the request."""
         row = await ended(kit)
@@ -162,6 +169,7 @@ class TestManyProcesses:
         kit.store.lease = lease
         assert kit.token(await kit.fresh(row)) == "at-2"
 
+    @pytest.mark.requirement("R-04")
     async def test_a_late_answer_loses_against_a_newer_generation_and_is_not_revoked(self, kit):
         """R-04: revoking it would end the whole family, the newer credential's too."""
         other, row = kit.beside(), await ended(kit)
@@ -176,6 +184,7 @@ class TestManyProcesses:
         assert (await kit.row(row)).generation == 2
         assert kit.handler.revoked == []
 
+    @pytest.mark.requirement("R-04")
     async def test_a_late_answer_heals_what_a_second_try_believed_lost(self, kit):
         other, row = kit.beside(), await ended(kit)
 
@@ -190,10 +199,12 @@ class TestManyProcesses:
         assert kit.token(await kit.fresh(row)) == "at-2"
         assert (await kit.row(row)).health is Health.OK
 
+    @pytest.mark.requirement("rel.steady-clock")
     async def test_a_machine_that_was_restarted_leaves_no_lease_behind(self, kit):
         row = await ended(kit, lease_owner="before", lease_until=9e9, attempt_id="a")
         assert kit.token(await kit.fresh(row)) == "at-2"
 
+    @pytest.mark.requirement("R-13")
     @pytest.mark.parametrize("step", [3600, -3600])
     async def test_a_wall_clock_that_is_set_lets_no_second_one_in(self, kit, step):
         """R-13."""
@@ -212,6 +223,7 @@ class TestManyProcesses:
 
 
 class TestFailures:
+    @pytest.mark.requirement("B1.states", "rel.states")
     @pytest.mark.parametrize(
         ("error", "health", "cause", "outcome"),
         [
@@ -232,6 +244,7 @@ class TestFailures:
         assert (noted.generation, noted.sealed, noted.lease_owner) == (1, row.sealed, "")
         assert [event.outcome for event in kit.recorder.of(Refreshed)] == [outcome]
 
+    @pytest.mark.requirement("B1.serving")
     @pytest.mark.parametrize("error", [ProviderUnavailable("500"), InvalidSetting("invalid_client")])
     async def test_a_failure_costs_nothing_while_the_token_serves(self, kit, error):
         row = await kit.connected()
@@ -242,6 +255,7 @@ class TestFailures:
         assert await kit.fresh(noted) == noted
         assert len(kit.handler.seen) == 1
 
+    @pytest.mark.requirement("T-05.honoured", "rel.retry-after")
     async def test_an_ended_token_is_not_tried_before_its_time_and_callers_are_told_when(self, kit):
         row = await ended(kit)
         kit.handler.answers = [ProviderUnavailable("429", retry_after=120)]
@@ -257,6 +271,7 @@ class TestFailures:
         kit.clock.advance(20)
         assert kit.token(await kit.fresh(row)) == "at-2"
 
+    @pytest.mark.requirement("T-06.backoff")
     async def test_pauses_grow_and_a_success_ends_them(self, kit):
         row = await ended(kit)
         waits = []
@@ -270,6 +285,7 @@ class TestFailures:
         new = await kit.fresh(row)
         assert (new.fail_count, new.health) == (0, Health.OK)
 
+    @pytest.mark.requirement("R-13")
     async def test_a_wall_clock_set_back_does_not_lengthen_a_pause(self, kit):
         row = await ended(kit)
         kit.handler.answers = [ProviderUnavailable("500")]
@@ -286,6 +302,7 @@ class TestFailures:
                 await kit.fresh(row)
         assert len(kit.handler.seen) == 1
 
+    @pytest.mark.requirement("B1.states")
     @pytest.mark.parametrize(
         "unclear", [ExchangeFailed("cut", sent=True), ProviderUnavailable("an answer without sense")]
     )
@@ -300,6 +317,7 @@ class TestFailures:
         noted = await kit.row(row)
         assert (noted.health, noted.cause) == (Health.NEEDS_REAUTH, Cause.LOST_ROTATION)
 
+    @pytest.mark.requirement("rel.states")
     @pytest.mark.parametrize(
         "clear", [ExchangeFailed("refused", sent=False), ProviderUnavailable("429", retry_after=1)]
     )
@@ -313,6 +331,7 @@ class TestFailures:
             await kit.fresh(row)
         assert (await kit.row(row)).cause is Cause.REFUSED
 
+    @pytest.mark.requirement("rel.states")
     async def test_a_lost_answer_is_remembered_over_later_failures_that_were_clear(self, kit):
         row = await ended(kit)
         kit.handler.answers = [
@@ -328,6 +347,7 @@ class TestFailures:
             await kit.fresh(row)
         assert (await kit.row(row)).cause is Cause.LOST_ROTATION
 
+    @pytest.mark.requirement("B1.attempt", "R-06")
     async def test_a_process_that_died_after_sending_leaves_the_same_trace(self, kit):
         row = await ended(kit, lease_owner="dead", attempt_id="sent")
         kit.handler.answers = [RefreshFailed("invalid_grant")]
@@ -335,6 +355,7 @@ class TestFailures:
             await kit.fresh(row)
         assert (await kit.row(row)).cause is Cause.LOST_ROTATION
 
+    @pytest.mark.requirement("T-03.row")
     async def test_refused_while_another_process_succeeded_is_no_failure(self, kit):
         """T-03."""
         other, row = kit.beside(), await ended(kit)
@@ -349,6 +370,7 @@ class TestFailures:
         assert kit.token(await kit.fresh(row)) == "at-2"
         assert (await kit.row(row)).health is Health.OK
 
+    @pytest.mark.requirement("rel.waits-end")
     async def test_a_cancelled_caller_leaves_the_others_their_answer(self, kit):
         row = await ended(kit)
         go = asyncio.Event()
@@ -365,6 +387,7 @@ class TestFailures:
         go.set()
         assert kit.token(await tasks[2]) == "at-2"
 
+    @pytest.mark.requirement("B1.breaker")
     async def test_after_many_failures_the_provider_is_left_alone_for_all_accounts(self, kit):
         rows = [await kit.connected(profile=str(number)) for number in range(8)]
         kit.clock.advance(LIFE + 1)
@@ -376,6 +399,7 @@ class TestFailures:
         untouched = await kit.row(rows[-1])
         assert (untouched.health, untouched.attempt_id) == (Health.OK, "")
 
+    @pytest.mark.requirement("B1.states", "rel.states")
     async def test_what_the_api_refuses_though_it_was_just_renewed_needs_a_person(self, kit):
         row = await ended(kit)
         new = await kit.fresh(row)
@@ -387,6 +411,7 @@ class TestFailures:
 
 
 class TestDeletion:
+    @pytest.mark.requirement("B1.deletion")
     async def test_a_deletion_wins_and_what_the_refresh_brings_is_revoked(self, kit):
         """R-08, L-13."""
         row = await ended(kit)
@@ -403,6 +428,7 @@ class TestDeletion:
         assert await kit.revocations.page() == []
         assert [event.outcome for event in kit.recorder.of(Refreshed)] == [Outcome.DISCARDED]
 
+    @pytest.mark.requirement("B1.deletion")
     async def test_what_cannot_be_revoked_now_is_revoked_later(self, kit):
         row = await ended(kit)
 
@@ -421,6 +447,7 @@ class TestDeletion:
 
 
 class TestDatabase:
+    @pytest.mark.requirement("B1.serving")
     async def test_a_database_that_is_away_costs_nothing_while_the_token_serves(self, kit):
         row = await kit.connected()
         kit.clock.advance(LIFE - 100)

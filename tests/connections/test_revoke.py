@@ -35,6 +35,7 @@ async def test_a_provider_without_a_way_is_said_and_not_asked_again(kit):
     assert await kit.revocations.page() == []
 
 
+@pytest.mark.requirement("rel.revocations")
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [(ProviderUnavailable("503"), Outcome.TRANSIENT), (InvalidSetting("no client"), Outcome.CONFIG_ERROR)],
@@ -58,6 +59,7 @@ async def test_one_that_failed_is_tried_again_with_growing_pauses_until_it_is_co
     assert kit.recorder.of(Revoked)[0].outcome is outcome
 
 
+@pytest.mark.requirement("rel.revocations")
 async def test_two_processes_do_not_ask_twice(kit):
     revocation = await asked_for(kit)
     assert (await kit.revoker.revoke(revocation)).revoked
@@ -66,6 +68,7 @@ async def test_two_processes_do_not_ask_twice(kit):
     assert kit.handler.revoked == ["at-1"]
 
 
+@pytest.mark.requirement("rel.revocations")
 async def test_what_nobody_confirms_is_given_up_in_the_end_and_said(kit, caplog):
     revocation = await asked_for(kit)
     kit.handler.revoking = [ProviderUnavailable("503")] * 100
@@ -88,6 +91,7 @@ async def test_a_row_that_was_changed_is_nobodys_credential(kit):
     assert left.id == second.id
 
 
+@pytest.mark.requirement("rel.connected-again")
 async def test_an_account_that_was_connected_again_is_not_ended_by_the_revocation_of_the_one_before(kit):
     """At Google a revocation ends all that the person granted to this client."""
     revocation = await asked_for(kit)
@@ -100,6 +104,7 @@ async def test_an_account_that_was_connected_again_is_not_ended_by_the_revocatio
     assert await kit.revocations.page() == []
 
 
+@pytest.mark.requirement("rel.connected-again")
 async def test_what_came_late_does_not_end_an_account_that_was_connected_again(kit):
     gone = await kit.connected()
     await kit.store.delete(gone.id)

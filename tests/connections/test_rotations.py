@@ -44,6 +44,7 @@ async def renewed_while_away(kit, away):
     return row, new
 
 
+@pytest.mark.requirement("B1.journal")
 async def test_callers_get_the_new_token_although_the_database_could_not_take_it(kit, journal, monkeypatch):
     away = Away(kit, monkeypatch)
     row, new = await renewed_while_away(kit, away)
@@ -52,6 +53,7 @@ async def test_callers_get_the_new_token_although_the_database_could_not_take_it
     assert journal.of(row.id) == (new, 1)
 
 
+@pytest.mark.requirement("rel.journal-home")
 async def test_it_reaches_the_row_as_soon_as_that_can_be(kit, journal, monkeypatch):
     away = Away(kit, monkeypatch)
     row, new = await renewed_while_away(kit, away)
@@ -62,6 +64,7 @@ async def test_it_reaches_the_row_as_soon_as_that_can_be(kit, journal, monkeypat
     assert journal.entries() == []
 
 
+@pytest.mark.requirement("B1.journal-first")
 async def test_another_process_brings_it_home_before_it_refreshes(kit, journal, monkeypatch):
     away = Away(kit, monkeypatch)
     row, new = await renewed_while_away(kit, away)
@@ -73,6 +76,7 @@ async def test_another_process_brings_it_home_before_it_refreshes(kit, journal, 
     assert journal.entries() == []
 
 
+@pytest.mark.requirement("B1.journal")
 async def test_what_the_disk_cannot_take_either_this_process_holds(kit, journal, monkeypatch):
     away = Away(kit, monkeypatch)
 
@@ -115,6 +119,7 @@ async def test_a_connection_that_was_deleted_meanwhile_has_it_revoked(kit, journ
     assert journal.entries() == []
 
 
+@pytest.mark.requirement("B1.journal-first")
 async def test_a_row_that_moved_on_meanwhile_stays_and_nothing_is_revoked(kit, journal, monkeypatch):
     away = Away(kit, monkeypatch)
     row, _ = await renewed_while_away(kit, away)

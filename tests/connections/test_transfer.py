@@ -64,6 +64,7 @@ def told(connection: Connection) -> Connection:
     return replace(connection, id="", sealed=Sealed(b""), generation=1, updated_at=0.0)
 
 
+@pytest.mark.requirement("B5.transfer")
 async def test_an_account_arrives_with_all_that_makes_it_and_sealed_anew(here, there, clock):
     went = await held(here, "work", account="ann@work.example", scopes=("read", "write"))
     clock.advance(60)
@@ -92,6 +93,7 @@ async def test_every_kind_of_credential_arrives_as_it_was(here, there, handler, 
     assert set(values.values()) <= given
 
 
+@pytest.mark.requirement("V-13")
 async def test_no_secret_and_no_name_can_be_read_in_the_file(here):
     secret = "a token that has to stay unseen"
     await accounts(here).add(here.handling.find("github-token", None), ANN, "ann-at-work", {"access_token": secret})
@@ -111,6 +113,7 @@ async def test_two_exports_of_the_same_have_nothing_in_common(here):
     assert first["data"] != second["data"]
 
 
+@pytest.mark.requirement("V-13")
 async def test_another_passphrase_opens_nothing_and_writes_nothing(here, there):
     await held(here)
     with pytest.raises(VaultError, match="passphrase is another one, or the file was changed"):
@@ -129,6 +132,7 @@ def flipped(file: bytes, path: tuple[str, ...], value: object = None) -> bytes:
     return json.dumps(document).encode()
 
 
+@pytest.mark.requirement("B5.transfer")
 @pytest.mark.parametrize(
     ("path", "value"),
     [

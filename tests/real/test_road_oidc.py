@@ -128,6 +128,7 @@ async def test_a_token_that_the_provider_no_longer_takes_is_refreshed_and_the_ca
     assert oidc.refreshes == 1
 
 
+@pytest.mark.requirement("T-03")
 async def test_a_consent_withdrawn_while_the_token_had_ended_asks_again_and_only_once(connected, oidc):
     oidc.revoke(await connected.refresh_token())
     connected.clock.advance(3601)

@@ -38,6 +38,7 @@ async def added(system, store, name: str):
     return await accounts(system, store).add(handler, ANN, name, {"access_token": f"the token of {name}"})
 
 
+@pytest.mark.requirement("B5.transfer")
 async def test_a_file_takes_accounts_into_every_store_and_out_of_it(stores, system):
     """From memory into the store, and from there back into another memory: all is as it was."""
     origin, after = system.stores.connections, made(system.clock)

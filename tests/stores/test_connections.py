@@ -127,6 +127,7 @@ async def test_save_replaces_every_column_of_the_generation_that_it_names(stores
     assert list(await stores.connections.of_owner(ADA)) == [new]
 
 
+@pytest.mark.requirement("d13.redis")
 async def test_save_writes_nothing_where_the_generation_moved_on(stores):
     old = a_connection(generation=5)
     await stores.connections.insert(old)
@@ -135,6 +136,7 @@ async def test_save_writes_nothing_where_the_generation_moved_on(stores):
     assert await stores.connections.by_id(old.id) == old
 
 
+@pytest.mark.requirement("B1.deletion")
 async def test_save_does_not_bring_back_what_was_deleted(stores):
     old = a_connection()
     await stores.connections.insert(old)
@@ -151,6 +153,7 @@ async def test_save_does_not_take_another_connection_s_place(stores):
     assert list(await stores.connections.of_owner(ADA)) == [default, work]
 
 
+@pytest.mark.requirement("B2.suite")
 async def test_of_many_who_save_one_generation_at_once_one_does(stores):
     row = a_connection()
     await stores.connections.insert(row)
@@ -198,6 +201,22 @@ async def test_a_lease_is_taken_once_until_it_ends(stores):
     assert (await stores.connections.by_id(row.id)).attempt_id == "p1-1"
 
 
+@pytest.mark.requirement("B1.lost-after-look")
+async def test_a_lease_follows_the_attempt_that_was_seen_and_no_other(stores):
+    row = a_connection(attempt_id="lost")
+    await stores.connections.insert(row)
+
+    async def follow(seen):
+        return await stores.connections.lease(
+            row.id, generation=1, owner="p1", attempt="next", now=NOW, ttl=60, seen=seen
+        )
+
+    assert await follow("") is False
+    assert await follow("another") is False
+    assert await stores.connections.by_id(row.id) == row
+    assert await follow("lost") is True
+
+
 async def test_a_lease_that_ended_is_another_s(stores):
     row = a_connection()
     await stores.connections.insert(row)
@@ -209,6 +228,7 @@ async def test_a_lease_that_ended_is_another_s(stores):
     assert (await stores.connections.by_id(row.id)).attempt_id == "p2-1"
 
 
+@pytest.mark.requirement("B1.row")
 async def test_no_lease_on_another_generation_nor_on_nothing(stores):
     row = a_connection(generation=3)
     await stores.connections.insert(row)
@@ -217,6 +237,7 @@ async def test_no_lease_on_another_generation_nor_on_nothing(stores):
     assert await stores.connections.by_id(row.id) == row
 
 
+@pytest.mark.requirement("B1.row", "B2.suite", "R-18", "d13.redis")
 async def test_of_many_who_take_the_lease_at_once_one_does(stores):
     row = a_connection()
     await stores.connections.insert(row)
@@ -241,6 +262,7 @@ async def test_only_who_holds_the_lease_gives_it_back(stores):
     assert await take(stores, row.id, "p2") is True
 
 
+@pytest.mark.requirement("B1.attempt")
 async def test_an_attempt_of_which_nobody_knows_what_became_leaves_its_trace(stores):
     row = a_connection()
     await stores.connections.insert(row)

@@ -90,6 +90,7 @@ async def test_an_owner_s_open_questions_come_oldest_first(stores):
     assert [row.topic for row in found] == ["t1.0", "t3.0", "t5.0"]
 
 
+@pytest.mark.requirement("B2.suite")
 async def test_of_many_who_ask_at_once_one_asks_and_all_get_its_question(stores):
     rivals = [an_interaction() for _ in range(40)]
     opened = await asyncio.gather(*(stores.interactions.open(rival) for rival in rivals))
@@ -133,6 +134,7 @@ async def test_save_writes_nothing_where_the_version_moved_on_or_the_row_is_gone
     assert await stores.interactions.get(old.id) == old
 
 
+@pytest.mark.requirement("d13.redis")
 async def test_of_many_who_change_one_version_at_once_one_does(stores):
     row = an_interaction()
     await stores.interactions.open(row)
@@ -160,6 +162,7 @@ async def test_a_question_may_change_its_topic(stores):
     assert await stores.interactions.find_open(CONNECT, ADA, "slack/work") == moved
 
 
+@pytest.mark.requirement("B4.sweeping")
 async def test_sweeping_leaves_what_is_young_and_what_waits_to_be_settled(stores):
     swept = [
         an_interaction(topic=phase, phase=phase, expires_at=NOW - 1) for phase in (Phase.OPEN, Phase.CLAIMED, *OVER)

@@ -40,6 +40,7 @@ async def used(stores: Stores) -> None:
     assert await stores.connections.delete(row.id) is not None
 
 
+@pytest.mark.requirement("B2.pool")
 async def test_many_loops_and_threads_share_one_bounded_pool(postgres, postgres_database, postgres_stores):
     await used(postgres_stores)
     failures: list[BaseException] = []
@@ -63,6 +64,7 @@ async def test_many_loops_and_threads_share_one_bounded_pool(postgres, postgres_
     assert 1 < postgres.connections(postgres_database) <= POOL_SIZE
 
 
+@pytest.mark.requirement("B2.session", "R-18")
 async def test_nothing_is_kept_in_a_session_of_the_server(postgres_stores, postgres_database):
     await used(postgres_stores)
     database: Any = postgres_stores.connections
@@ -152,6 +154,7 @@ async def test_a_cancelled_caller_neither_stops_a_write_nor_takes_a_connection_a
     assert found >= {row.id for row in rows}
 
 
+@pytest.mark.requirement("B2.pool")
 async def test_who_finds_every_connection_in_use_is_told_in_time(postgres_stores, monkeypatch):
     await used(postgres_stores)
     monkeypatch.setattr(postgres_pool, "TAKE_SECONDS", 0.2)
@@ -235,6 +238,7 @@ async def test_closing_closes_every_connection_and_a_later_use_opens_them_again(
     stores.close()
 
 
+@pytest.mark.requirement("B2.session", "R-18")
 async def test_more_callers_than_a_pgbouncer_has_connections_are_served(
     postgres: Postgres, pgbouncer: Pgbouncer, postgres_url: str
 ):

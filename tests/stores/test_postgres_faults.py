@@ -111,6 +111,7 @@ async def progress(done: list[int], count: int = 50) -> None:
     await until(lambda: done[0] >= target, seconds=10)
 
 
+@pytest.mark.requirement("B2.pool")
 async def test_connections_that_are_terminated_under_load_cost_nobody_a_hang(
     postgres, postgres_database, postgres_stores
 ):
@@ -124,6 +125,7 @@ async def test_connections_that_are_terminated_under_load_cost_nobody_a_hang(
     assert postgres.connections(postgres_database) <= adapter.POOL_SIZE
 
 
+@pytest.mark.requirement("B2.pool")
 async def test_idle_connections_that_are_dead_are_not_noticed_by_callers(postgres, postgres_database, postgres_stores):
     row = a_connection()
     await postgres_stores.connections.insert(row)
@@ -135,6 +137,7 @@ async def test_idle_connections_that_are_dead_are_not_noticed_by_callers(postgre
         assert await postgres_stores.connections.by_id(row.id) == new
 
 
+@pytest.mark.requirement("R-17")
 @pytest.mark.parametrize(
     "seconds", [0.5, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(150)])], ids=["moment", "minute"]
 )
@@ -157,6 +160,7 @@ async def test_a_server_that_stops_and_comes_back_is_used_again_within_5_seconds
     stores.close()
 
 
+@pytest.mark.requirement("R-16")
 async def test_what_was_acknowledged_before_the_server_crashed_is_there_after_it(server):
     stores = in_postgres(server.fresh())
     for _ in range(2):
@@ -173,6 +177,7 @@ async def test_what_was_acknowledged_before_the_server_crashed_is_there_after_it
     stores.close()
 
 
+@pytest.mark.requirement("R-17")
 async def test_a_server_that_stands_still_is_given_up_in_time(server, monkeypatch):
     for module, name in ((postgres_pool, "TAKE_SECONDS"), (adapter, "READ_SECONDS"), (adapter, "WRITE_SECONDS")):
         monkeypatch.setattr(module, name, 0.3)
@@ -299,6 +304,7 @@ async def test_two_that_lock_each_other_both_succeed(postgres_database, postgres
         fresh = [(row, Sealed(row.sealed + b".")) for row in now if row is not None]
 
 
+@pytest.mark.requirement("R-17.failover")
 async def test_a_standby_is_read_and_a_write_says_where_to_go(postgres, postgres_database):
     name = postgres_database.rpartition("/")[2]
     row = a_connection()
@@ -312,6 +318,7 @@ async def test_a_standby_is_read_and_a_write_says_where_to_go(postgres, postgres
     stores.close()
 
 
+@pytest.mark.requirement("R-15")
 async def test_a_full_disk_tears_nothing_and_is_survived(postgres, postgres_database, postgres_stores):
     """R-15: the server's own error, raised where it would be."""
     row = a_connection()
@@ -427,6 +434,7 @@ async def test_a_damaged_row_fails_alone(postgres, postgres_database, postgres_s
     assert await postgres_stores.connections.delete(bad.id) is None
 
 
+@pytest.mark.requirement("R-18")
 async def test_a_pgbouncer_that_stops_and_comes_back_is_used_again(postgres, postgres_url, pgbouncer_program):
     with Pgbouncer(pgbouncer_program, postgres) as bouncer:
         url = postgres.fresh(postgres_url)
@@ -466,6 +474,7 @@ async def test_work_that_is_under_way_as_the_program_ends_is_told_so(postgres_da
     assert await postgres_stores.connections.by_id(row.id) == row
 
 
+@pytest.mark.requirement("R-17.failover")
 async def test_of_several_hosts_the_one_that_answers_is_used(postgres, postgres_database):
     here = f"@127.0.0.1:{postgres.port}"
     stores = in_postgres(postgres_database.replace(here, f"@127.0.0.1:{free_port()},127.0.0.1:{postgres.port}"))

@@ -58,6 +58,7 @@ async def test_migrating_gives_the_tables_that_the_statements_are_built_on(postg
         await connection.run_sync(compare)
 
 
+@pytest.mark.requirement("B2.migrations")
 def test_processes_that_start_at_once_on_an_empty_database_all_succeed(postgres, empty):
     with worker("crowd", empty) as process:
         out, err = process.communicate(timeout=40)
@@ -66,6 +67,7 @@ def test_processes_that_start_at_once_on_an_empty_database_all_succeed(postgres,
     assert postgres.sql(schema.VERSION, url=empty) == [(schema.REVISIONS[-1],)]
 
 
+@pytest.mark.requirement("B2.migrations", "R-22")
 async def test_a_migration_killed_in_the_middle_is_done_by_the_next_start(postgres, empty, opened):
     """R-22."""
     with worker("die", empty) as process:
@@ -75,6 +77,7 @@ async def test_a_migration_killed_in_the_middle_is_done_by_the_next_start(postgr
     assert postgres.sql(schema.VERSION, url=empty) == [(schema.REVISIONS[-1],)]
 
 
+@pytest.mark.requirement("B2.migrations")
 async def test_who_waits_for_the_migration_of_another_sees_what_that_one_did(postgres, empty, opened, monkeypatch):
     from valetkey.adapters.sql import postgres as adapter
 
@@ -118,6 +121,7 @@ LATER = (
 )
 
 
+@pytest.mark.requirement("R-21")
 async def test_a_newer_schema_that_older_programs_may_use_is_used_as_it_is(postgres, postgres_database):
     """R-21: the newer program has migrated; the older one starts again, and its rows have the new column's default."""
     for sql in LATER:
@@ -131,6 +135,7 @@ async def test_a_newer_schema_that_older_programs_may_use_is_used_as_it_is(postg
     assert postgres.sql(schema.VERSION, url=postgres_database) == [("9999",)]
 
 
+@pytest.mark.requirement("R-21")
 async def test_a_program_goes_on_while_a_newer_one_migrates(postgres, postgres_database, postgres_stores):
     """R-21: both run; the older one knows the columns that it asked for."""
     row = a_connection()
@@ -143,6 +148,7 @@ async def test_a_program_goes_on_while_a_newer_one_migrates(postgres, postgres_d
     assert len(await postgres_stores.connections.of_owner(ADA)) == 2
 
 
+@pytest.mark.requirement("R-21")
 @pytest.mark.parametrize("said", ["9998", None])
 async def test_a_newer_schema_that_is_not_for_older_programs_is_left_alone(postgres, postgres_database, said):
     postgres.sql(LATER[-1], url=postgres_database)
@@ -158,6 +164,7 @@ async def test_a_newer_schema_that_is_not_for_older_programs_is_left_alone(postg
     assert postgres.sql("SELECT count(*) FROM connections", url=postgres_database) == [(0,)]
 
 
+@pytest.mark.requirement("R-21")
 async def test_sqlite_too_uses_a_newer_schema_that_older_programs_may_use(sqlite_path, sqlite_stores):
     """R-21."""
     await sqlite_stores.connections.by_id("x")

@@ -19,6 +19,7 @@ def opened(url: str, tmp_path: Path, home: HomeLoop) -> Stores:
     return open_stores(config, tmp_path / "data", clock=SystemClock(), home=home)
 
 
+@pytest.mark.requirement("d.database-url")
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
 async def test_the_stores_are_in_the_database_that_the_setting_names(postgres, postgres_database, tmp_path, scheme):
     home = HomeLoop()

@@ -59,6 +59,7 @@ def test_processes_that_start_at_once_on_a_fresh_file_all_succeed(sqlite_path):
     assert sound(sqlite_path)
 
 
+@pytest.mark.requirement("R-22")
 def test_a_migration_killed_in_the_middle_is_done_by_the_next_start(sqlite_path):
     """R-22."""
     with worker("die", sqlite_path) as process:
@@ -71,6 +72,7 @@ def test_a_migration_killed_in_the_middle_is_done_by_the_next_start(sqlite_path)
     assert sound(sqlite_path)
 
 
+@pytest.mark.requirement("R-16")
 @pytest.mark.parametrize("kills", [4, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_what_was_acknowledged_before_a_kill_is_there_after_it(sqlite_path, kills):
     """R-16."""

@@ -60,6 +60,7 @@ async def test_a_row_that_is_gone_leaves_nothing_behind(redis_stores, server):
     assert await server.keys("*") == [b"{valetkey}:format"]
 
 
+@pytest.mark.requirement("V-01", "d13.redis", "hp.session-redis")
 async def test_nothing_is_stored_in_the_clear(redis_stores, server):
     """V-01."""
     sealer, _ = a_vault()
@@ -125,6 +126,7 @@ async def test_damaged_questions_and_revocations_fail_alone(redis_stores, server
     assert caplog.text.count("cannot be read") == 4
 
 
+@pytest.mark.requirement("R-21.leases")
 async def test_what_a_newer_version_wrote_beside_is_passed_over_and_kept(redis_stores, server):
     row, question, asked = a_connection(), an_interaction(), a_revocation()
     await redis_stores.connections.insert(row)
@@ -206,6 +208,7 @@ async def test_scripts_that_the_server_forgot_are_sent_again(redis_stores, serve
     assert await redis_stores.connections.save(replace(row, generation=2), generation=1) is True
 
 
+@pytest.mark.requirement("rel.steady-clock")
 async def test_the_lease_is_told_by_the_server_s_clock(redis_stores, server):
     row = a_connection()
     await redis_stores.connections.insert(row)

@@ -124,6 +124,7 @@ async def test_a_write_goes_on_when_the_one_who_waits_is_cancelled(server, redis
     assert caplog.records == []
 
 
+@pytest.mark.requirement("R-16")
 @pytest.mark.parametrize("kills", [3, pytest.param(60, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 async def test_what_was_acknowledged_before_a_kill_is_there_after_it(kills):
     """R-16 and R-19: a server that writes each change before it answers, killed under load again and again."""

@@ -28,6 +28,7 @@ def session(**server: Any) -> dict[str, Any]:
     return {"session": {"session_type": "redis", "redis": server}}
 
 
+@pytest.mark.requirement("hp.session-redis")
 @pytest.mark.parametrize(
     ("keywords", "store", "bus"),
     [
@@ -45,6 +46,7 @@ def test_store_and_bus_are_where_the_settings_say(tmp_path, keywords, store, bus
     assert redis_client(settings, HomeLoop(), store=False).name == f"redis {bus}"
 
 
+@pytest.mark.requirement("d.database-url")
 def test_the_environment_names_them_as_it_names_all_settings(tmp_path):
     environ = {
         "POCKET_SESSION__SESSION_TYPE": "redis",
@@ -59,6 +61,7 @@ def test_the_environment_names_them_as_it_names_all_settings(tmp_path):
     assert "hunter" not in f"{settings!r} {settings.session!r} {settings.general!r}"
 
 
+@pytest.mark.requirement("hp.session-redis")
 async def test_user_and_password_of_the_session_reach_the_server(tmp_path):
     with running() as server:
         server.tell("ACL", "SETUSER", "a:da@", "on", ">hunter2/@:", "~*", "&*", "+@all")
@@ -94,6 +97,7 @@ async def test_the_bus_of_a_system_joins_its_processes_and_pings(tmp_path):
             await asyncio.to_thread(home.close)
 
 
+@pytest.mark.requirement("B2.wakeups")
 async def test_without_redis_the_bus_is_this_process_s_own(tmp_path):
     home = HomeLoop()
     bus = open_bus(config(tmp_path), home, SystemClock())

@@ -75,6 +75,7 @@ async def test_a_standing_without_an_attempt_leaves_the_lease_of_whoever_holds_i
     assert await stores.connections.note(fresh_id(), generation=1, standing=FAILED) is False
 
 
+@pytest.mark.requirement("B4.ahead")
 async def test_due_are_those_whose_time_has_come_the_most_urgent_first(stores):
     late = a_connection(profile="late", refresh_at=NOW - 50)
     now = a_connection(profile="now", refresh_at=NOW, health=Health.TRANSIENT, next_try_at=NOW)
@@ -123,6 +124,7 @@ async def test_an_empty_store_has_no_keys(stores):
     assert dict(await stores.connections.keys()) == {}
 
 
+@pytest.mark.requirement("B3.generation")
 async def test_re_sealing_changes_the_ciphertext_and_nothing_else(stores):
     row, other = a_connection(sealed=by_key("key-1")), a_connection(profile="other", sealed=by_key("key-1"))
     await stores.connections.insert(row)
@@ -134,6 +136,7 @@ async def test_re_sealing_changes_the_ciphertext_and_nothing_else(stores):
     assert await stores.connections.reseal([]) == 0
 
 
+@pytest.mark.requirement("B2.suite", "B3.generation")
 async def test_re_sealing_loses_against_whoever_saved_meanwhile(stores):
     moved, changed = a_connection(sealed=by_key("key-1")), a_connection(profile="changed", sealed=by_key("key-1"))
     for row in (moved, changed):
@@ -158,6 +161,7 @@ async def test_the_census_counts_by_provider_and_health(stores):
     }
 
 
+@pytest.mark.requirement("rel.revocations")
 async def test_a_deletion_asks_for_its_revocation_in_one_step(stores):
     row, asked = a_connection(), a_revocation()
     await stores.connections.insert(row)

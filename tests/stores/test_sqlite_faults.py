@@ -29,6 +29,7 @@ def refused(match: str) -> Iterator[None]:
     assert str(caught.value).endswith(".")
 
 
+@pytest.mark.requirement("R-14")
 async def test_while_another_program_writes_reads_go_on_and_a_write_says_so(sqlite_path, sqlite_stores):
     """R-14."""
     row = a_connection()
@@ -55,6 +56,7 @@ async def test_while_another_program_writes_reads_go_on_and_a_write_says_so(sqli
     assert await sqlite_stores.connections.save(replace(row, generation=2), generation=1) is True
 
 
+@pytest.mark.requirement("R-14")
 async def test_a_write_waits_for_another_that_ends_in_time(sqlite_path):
     stores = in_sqlite(sqlite_path, busy_timeout=30)
     row = a_connection()

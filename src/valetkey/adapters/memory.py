@@ -88,7 +88,15 @@ class MemoryConnections:
         return True
 
     async def lease(
-        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, ttl: float
+        self,
+        connection_id: str,
+        *,
+        generation: int,
+        owner: str,
+        attempt: str,
+        now: float,
+        ttl: float,
+        seen: str | None = None,
     ) -> bool:
         """Take the refresh lease for ``ttl`` seconds, where the generation still fits and nobody holds it.
 
@@ -99,7 +107,9 @@ class MemoryConnections:
         with self._lock:
             ticks = self._ticks()
             row = self._rows.get(connection_id)
-            if row is None or row.generation != generation or ticks < row.lease_until <= ticks + ttl:
+            if row is None or row.generation != generation or seen not in {None, row.attempt_id}:
+                return False
+            if ticks < row.lease_until <= ticks + ttl:
                 return False
             self._put(replace(row, lease_owner=owner, lease_until=ticks + ttl, attempt_id=attempt, attempt_started=now))
         return True

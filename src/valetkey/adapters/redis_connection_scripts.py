@@ -108,8 +108,8 @@ CONNECTION_LEASE = Script(
     _CONNECTIONS
     + """
 local key = row(ARGV[1])
-local f = redis.call('HMGET', key, 'generation', 'lease_until')
-if f[1] ~= ARGV[2] then return 0 end
+local f = redis.call('HMGET', key, 'generation', 'lease_until', 'attempt_id')
+if f[1] ~= ARGV[2] or (ARGV[7] == '0' and f[3] ~= ARGV[8]) then return 0 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 if (tonumber(f[2] or '') or 0) > now then return 0 end

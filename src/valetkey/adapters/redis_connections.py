@@ -69,7 +69,15 @@ class RedisConnections:
         return bool(await self._client.run(scripts.CONNECTION_SAVE, *where, *values))
 
     async def lease(
-        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, ttl: float
+        self,
+        connection_id: str,
+        *,
+        generation: int,
+        owner: str,
+        attempt: str,
+        now: float,
+        ttl: float,
+        seen: str | None = None,
     ) -> bool:
         """Take the refresh lease for ``ttl`` seconds of the server's clock, where nobody holds it.
 
@@ -78,7 +86,8 @@ class RedisConnections:
         """
         check_lease(owner, attempt)
         values = (sought(connection_id), str(generation), owner, attempt, repr(float(now)), repr(float(ttl)))
-        return bool(await self._client.run(scripts.CONNECTION_LEASE, *values))
+        follows = ("1", "") if seen is None else ("0", seen)
+        return bool(await self._client.run(scripts.CONNECTION_LEASE, *values, *follows))
 
     async def release(self, connection_id: str, *, owner: str, attempt: str, unclear: bool) -> None:
         """Give the lease back where it still is ours; anything else is left alone."""

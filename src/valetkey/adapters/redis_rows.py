@@ -46,6 +46,7 @@ _CONNECTION = (
     *_columns("next_try_at created_at updated_at", float),
     *_columns("refresh_at", float, None),
     *_columns("cause key_id", str, ""),
+    *_columns("lease_ticks", float, 0.0),
 )
 _INTERACTION = (
     *_columns("id kind workspace issuer subject topic phase about", str),

@@ -44,6 +44,8 @@ def export_accounts(
     from valetkey.errors import InvalidArguments
 
     system = open_system()
+    # What was renewed and waits in the journal is what is to be packed.
+    asyncio.run(system.rotations.replay())
     found = asyncio.run(_selected(system, names, thread))
     if not found:
         raise InvalidArguments("There is no account to export. `valetkey connections list` has those that are there.")

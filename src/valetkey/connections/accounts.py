@@ -106,7 +106,13 @@ class Accounts:
         attempt = self._entropy.token(12)
         now = self._clock.now()
         if not await self._store.lease(
-            before.id, generation=before.generation, owner=self._me, attempt=attempt, now=now, ttl=LEASE
+            before.id,
+            generation=before.generation,
+            owner=self._me,
+            attempt=attempt,
+            now=now,
+            ttl=LEASE,
+            seen=before.attempt_id,
         ):
             return None
         saved = False

@@ -179,6 +179,7 @@ class Refresher:
                 attempt=attempt,
                 now=self._clock.now(),
                 ttl=LEASE,
+                seen=current.attempt_id,
             ):
                 return None
             if self._rotations.newer_than(current):

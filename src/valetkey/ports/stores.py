@@ -41,9 +41,19 @@ class ConnectionStore(Protocol):
         ...
 
     async def lease(
-        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, ttl: float
+        self,
+        connection_id: str,
+        *,
+        generation: int,
+        owner: str,
+        attempt: str,
+        now: float,
+        ttl: float,
+        seen: str | None = None,
     ) -> bool:
         """Take the refresh lease for ``ttl`` seconds, where the generation still fits and nobody holds it.
+
+        ``seen``: only where that is the attempt in the row still, so that none in between goes unnoticed.
 
         How long somebody holds it is told by the store's own clock, which no wall clock of a caller moves. ``now``
         (epoch seconds) is noted as the attempt's beginning. The attempt is committed when this returns True.

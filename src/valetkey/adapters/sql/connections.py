@@ -88,7 +88,15 @@ class SqlConnections:
         return outcome.count == 1
 
     async def lease(
-        self, connection_id: str, *, generation: int, owner: str, attempt: str, now: float, ttl: float
+        self,
+        connection_id: str,
+        *,
+        generation: int,
+        owner: str,
+        attempt: str,
+        now: float,
+        ttl: float,
+        seen: str | None = None,
     ) -> bool:
         """Take the refresh lease for ``ttl`` seconds, where the generation still fits and nobody holds it.
 
@@ -102,6 +110,8 @@ class SqlConnections:
             "taker": owner,
             "attempt": attempt,
             "now": now,
+            "seen": seen or "",
+            "any_seen": int(seen is None),
         }
         ticks = self._database.lease_clock()
         if ticks is None:

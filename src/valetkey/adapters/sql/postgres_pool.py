@@ -29,7 +29,8 @@ LEAVE_SECONDS = 1.0
 FAULTS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What asyncpg and the system raise. asyncio's TimeoutError is an OSError."""
 
-_PAUSE = 0.05
+_PAUSE = 0.005
+_FULL = 0.5  # seconds until the next one is tried at a server that has no place left, while there is one to share
 _FULL_OR_STARTING = {"53300", "57P03"}
 
 
@@ -105,6 +106,8 @@ class Pool:
         self._leaving: set[asyncio.Task[None]] = set()
         self._closed = False
         self._period = 0
+        self._connecting = False
+        self._connect_at = 0.0
         self._prune: asyncio.TimerHandle | None = None
 
     @property
@@ -183,20 +186,36 @@ class Pool:
                 await self._slots.acquire()
                 mine = True
                 while True:
-                    try:
-                        period = self._period  # before it is made: what is met meanwhile counts
-                        return self._unused() or Session(await connect(self._url), period=period)
-                    except asyncpg.PostgresError as error:
-                        if error.sqlstate not in _FULL_OR_STARTING:
-                            raise
-                        refused = error
-                    await asyncio.sleep(_PAUSE)  # the server starts, or a connection comes back: ours or another's
+                    session = self._unused()
+                    if session is not None:
+                        return session
+                    if not self._connecting and self._loop.time() >= self._connect_at:
+                        try:
+                            return await self._connect()
+                        except asyncpg.PostgresError as error:
+                            if error.sqlstate not in _FULL_OR_STARTING:
+                                raise
+                            refused = error
+                    # One of ours comes back, or the server has room, or has started.
+                    await asyncio.sleep(_PAUSE)
         except BaseException as error:
             if mine:
                 self._slots.release()
             if isinstance(error, TimeoutError):
                 raise (refused or error) if mine else PoolExhausted() from error
             raise
+
+    async def _connect(self) -> Session:
+        """One at a time: many processes that begin at once must not take all places of the server from each other."""
+        period = self._period  # before it is made: what is met meanwhile counts
+        self._connecting = True
+        try:
+            return Session(await connect(self._url), period=period)
+        except asyncpg.PostgresError:
+            self._connect_at = self._loop.time() + (_FULL if self._busy else _PAUSE)
+            raise
+        finally:
+            self._connecting = False
 
     def _unused(self) -> Session | None:
         if self._closed:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     Executable,
+    Integer,
     Table,
     and_,
     bindparam,
@@ -50,6 +51,7 @@ CONNECTION_INSERT: Executable = insert(connections)
 CONNECTION_SAVE: Executable = update(connections).where(_unmoved)
 _held_until = connections.c.lease_until
 _held_ticks = connections.c.lease_ticks
+_as_seen = and_(_unmoved, or_(bindparam("any_seen", type_=Integer) == 1, connections.c.attempt_id == bindparam("seen")))
 _taken: dict[str, Any] = {
     "lease_owner": bindparam("taker"),
     "attempt_id": bindparam("attempt"),
@@ -62,7 +64,7 @@ _WAITED = text("60.0")
 CONNECTION_LEASE: Executable = (
     update(connections)
     .where(
-        _unmoved,
+        _as_seen,
         or_(_held_ticks <= bindparam("ticks"), _held_ticks > bindparam("until_ticks") + _WAITED),
         or_(_held_ticks > 0, _held_until <= bindparam("now"), _held_until > bindparam("until") + _WAITED),
     )
@@ -71,7 +73,7 @@ CONNECTION_LEASE: Executable = (
 SERVER_CLOCK: ColumnElement[float] = func.extract("epoch", func.clock_timestamp()).cast(Double)
 CONNECTION_LEASE_BY_SERVER: Executable = (
     update(connections)
-    .where(_unmoved, _held_until <= SERVER_CLOCK)
+    .where(_as_seen, _held_until <= SERVER_CLOCK)
     .values(lease_until=SERVER_CLOCK + bindparam("ttl", type_=Double), **_taken)
 )
 _by_holder = and_(
