@@ -109,6 +109,7 @@ async def test_keys_whose_period_is_over_take_no_room():
     assert await counters.add("4999", period=10) == 2
 
 
+@pytest.mark.requirement("B2.counters")
 async def test_processes_count_together(emptied):
     one, other = Process(emptied.url), Process(emptied.url)
     assert [await one.add(), await other.add(), await one.add()] == [1, 2, 3]
@@ -116,6 +117,7 @@ async def test_processes_count_together(emptied):
     await other.close()
 
 
+@pytest.mark.requirement("B2.counters")
 async def test_a_period_ends_at_once_for_all(emptied):
     clock = ManualClock()
     one, late = Process(emptied.url, clock), Process(emptied.url, clock)
@@ -129,6 +131,7 @@ async def test_a_period_ends_at_once_for_all(emptied):
     await late.close()
 
 
+@pytest.mark.requirement("B2.counters")
 async def test_while_the_server_is_away_each_counts_by_itself_and_goes_back_to_it(emptied, caplog):
     clock = ManualClock()
     one, other = Process(emptied.url, clock), Process(emptied.url, clock)
@@ -151,6 +154,7 @@ async def test_while_the_server_is_away_each_counts_by_itself_and_goes_back_to_i
     await other.close()
 
 
+@pytest.mark.requirement("R-19.counts")
 async def test_emptying_the_server_gives_nobody_his_limit_back(emptied):
     """R-19."""
     process = Process(emptied.url)
@@ -161,6 +165,7 @@ async def test_emptying_the_server_gives_nobody_his_limit_back(emptied):
     await process.close()
 
 
+@pytest.mark.requirement("R-19.counts")
 async def test_a_server_that_stands_still_holds_nobody_up(emptied):
     process = Process(emptied.url, deadline=0.2)
     await process.add()

@@ -414,6 +414,7 @@ def test_importing_it_starts_nothing():
     assert done.stdout == b"1\n"
 
 
+@pytest.mark.requirement("B4.script")
 def test_what_runs_by_itself_begins_with_the_first_work_and_ends_when_it_is_told():
     told, ended = threading.Event(), threading.Event()
 
@@ -455,6 +456,7 @@ def test_what_runs_by_itself_and_fails_is_told_and_harms_nobody(caplog):
     assert "a secret" not in caplog.text
 
 
+@pytest.mark.requirement("B4.script")
 async def test_what_runs_by_itself_runs_on_an_adopted_loop_too():
     loops = []
     begun = asyncio.Event()

@@ -409,6 +409,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer(client_with, s
     assert onward.given == [("8.8.8.8", 443)]
 
 
+@pytest.mark.requirement("R-32")
 async def test_an_unknown_name_was_surely_not_sent_to(client_with):
     for resolve in (Resolving(OSError("no such name")), Resolving([])):
         client = client_with(resolve=resolve)

@@ -38,6 +38,7 @@ def test_what_was_put_comes_back_as_it_was_in_another_process_too(journal, folde
     assert list(other.entries()) == [(row, 7)]
 
 
+@pytest.mark.requirement("B1.journal")
 def test_it_is_flushed_to_the_disk_before_it_is_named(journal, folder, monkeypatch):
     done = []
     fsync, rename = os.fsync, os.replace
@@ -59,6 +60,7 @@ def test_it_is_flushed_to_the_disk_before_it_is_named(journal, folder, monkeypat
     assert str(journal._folder) in done[done.index(draft) + 1 :]
 
 
+@pytest.mark.requirement("V-11")
 def test_others_cannot_read_it_whatever_the_umask(journal, folder):
     before = os.umask(0)
     try:
@@ -91,6 +93,7 @@ def test_another_databases_entries_are_left_alone(journal, folder):
     assert list(other.entries()) == []
 
 
+@pytest.mark.requirement("rel.journal-home")
 @pytest.mark.parametrize(
     "damage", [b"", b"{", b"[]", b'{"version": 1}', b"\xff\xfe", b'{"replaces": 1, "connection": {}}']
 )

@@ -141,6 +141,7 @@ async def test_databases_of_one_server_do_not_hear_each_other(server):
             wait.cancel()
 
 
+@pytest.mark.requirement("B2.wakeups")
 async def test_messages_hold_topics_and_nothing_else(pair, server):
     one, _ = pair
     async with Redis.from_url(server.url) as stranger, stranger.pubsub() as ear:
@@ -152,6 +153,7 @@ async def test_messages_hold_topics_and_nothing_else(pair, server):
     assert json.loads(message["data"]) == {"from": f"one-{os.getpid()}", "topics": ["row 1"]}
 
 
+@pytest.mark.requirement("B2.wakeups")
 async def test_waking_never_waits_and_what_is_too_much_is_dropped(server):
     async with processes(server.url, "one") as (one,):
         await subscribed(one)
@@ -172,6 +174,7 @@ def shout(process: Process, number: int) -> None:
         process.wakeups.wake(f"{number} {count}")
 
 
+@pytest.mark.requirement("R-19")
 async def test_the_server_may_die_and_come_back_and_only_hints_are_lost(caplog):
     """R-19."""
     caplog.set_level(logging.WARNING)
@@ -209,6 +212,7 @@ async def heard(one: Process, hints: object) -> None:
             await asyncio.wait([heard], timeout=0.1)
 
 
+@pytest.mark.requirement("R-19")
 async def test_a_subscription_whose_server_went_silent_is_made_anew(monkeypatch):
     monkeypatch.setattr("valetkey.adapters.redis_messages.QUIET", 0.2)
     with running() as server:
@@ -271,6 +275,7 @@ def worker(task: str, url: str) -> Iterator[tuple[IO[str], IO[str]]]:
                 process.kill()
 
 
+@pytest.mark.requirement("B2.wakeups")
 def test_two_processes_wake_each_other(server):
     with worker("listen", server.url) as (_, heard), worker("wake", server.url) as (tell, said):
         assert heard.readline() == "listening\n"

@@ -136,6 +136,7 @@ def reach(condition: Callable[[], bool], *, within: float = 5.0) -> None:
         threading.Event().wait(0.002)
 
 
+@pytest.mark.requirement("B6.prometheus")
 @pytest.mark.parametrize(("event", "expected"), EVENTS)
 async def test_an_event_moves_its_metrics_in_prometheus(
     prometheus: PrometheusRecorder, event: Event, expected: dict[tuple[str, str], float]
@@ -169,6 +170,7 @@ async def test_what_is_scraped_has_the_process_and_no_times_of_creation(promethe
     assert not [name for name in names if name.endswith("_created")]
 
 
+@pytest.mark.requirement("B6.prometheus")
 async def test_connections_and_journal_are_counted_when_asked_for_and_every_15_seconds_at_most(
     prometheus: PrometheusRecorder, counted: Counted, clock: ManualClock
 ) -> None:
@@ -251,6 +253,7 @@ async def test_a_database_that_hangs_holds_no_scrape_up(prometheus: PrometheusRe
     assert found["valetkey_part_up", "part=database"] == 0
 
 
+@pytest.mark.requirement("B6.prometheus")
 async def test_ten_thousand_names_of_providers_make_one_series(prometheus: PrometheusRecorder) -> None:
     lines = []
     for many in (1, 10_000):
@@ -317,6 +320,7 @@ def otel() -> Iterator[Collected]:
     collected.provider.shutdown()
 
 
+@pytest.mark.requirement("B6.opentelemetry")
 def test_every_event_moves_its_instrument_in_opentelemetry(otel: Collected, labels: Labels, observer: Observer) -> None:
     recorder = OpenTelemetryRecorder(labels=labels, observer=observer, provider=otel.provider)
     for event, _ in EVENTS:
@@ -341,6 +345,7 @@ def test_every_event_moves_its_instrument_in_opentelemetry(otel: Collected, labe
     }
 
 
+@pytest.mark.requirement("B6.opentelemetry")
 def test_opentelemetry_labels_are_only_so_many(otel: Collected, labels: Labels, observer: Observer) -> None:
     recorder = OpenTelemetryRecorder(labels=labels, observer=observer, provider=otel.provider)
     for number in range(10_000):
@@ -351,6 +356,7 @@ def test_opentelemetry_labels_are_only_so_many(otel: Collected, labels: Labels, 
     assert points["valetkey.breaker.open"] == {"valetkey.provider=other": 1000}
 
 
+@pytest.mark.requirement("B6.opentelemetry")
 async def test_opentelemetry_that_collects_on_a_loop_gets_the_last_count_and_never_waits(
     otel: Collected, labels: Labels, observer: Observer, home: HomeLoop, counted: Counted
 ) -> None:
@@ -401,6 +407,7 @@ class Blocked:
         self.calls += 1
 
 
+@pytest.mark.requirement("R-34.metrics")
 def test_a_recorder_that_raises_harms_neither_the_others_nor_the_caller(caplog: pytest.LogCaptureFixture) -> None:
     broken, good = Broken(), KeepingRecorder()
     recorders = Recorders()
@@ -418,6 +425,7 @@ def test_a_recorder_that_raises_harms_neither_the_others_nor_the_caller(caplog: 
     )
 
 
+@pytest.mark.requirement("R-34.metrics")
 def test_a_recorder_that_blocks_harms_neither_the_others_nor_the_caller(caplog: pytest.LogCaptureFixture) -> None:
     blocked, good = Blocked(), KeepingRecorder()
     recorders = Recorders(limit=50)
@@ -489,6 +497,7 @@ def test_events_come_from_any_thread_and_none_is_lost() -> None:
     assert recorders.dropped() == {"good": 0}
 
 
+@pytest.mark.requirement("R-34.metrics")
 async def test_what_a_recorder_did_not_get_is_a_metric(labels: Labels, observer: Observer) -> None:
     prometheus = PrometheusRecorder(labels=labels, observer=observer, dropped=lambda: {"opentelemetry": 12})
     found = samples(await prometheus.exposition())
@@ -551,6 +560,7 @@ def test_without_the_setting_no_library_of_metrics_is_loaded() -> None:
     assert ended.stdout.strip() == "[]"
 
 
+@pytest.mark.requirement("B6.prometheus")
 async def test_the_page_about_monitoring_names_every_metric_as_it_is(
     prometheus: PrometheusRecorder, otel: Collected, labels: Labels, observer: Observer
 ) -> None:

@@ -100,6 +100,7 @@ def test_where_nothing_is_connected_a_list_says_so(said):
     assert rows(said) == []
 
 
+@pytest.mark.requirement("V-13", "d.commands-connections")
 def test_a_list_as_json_has_all_but_the_secret(said, piped):
     add(piped, "work")
     (row,) = rows(said)
@@ -140,6 +141,7 @@ def test_a_list_is_one_line_an_account_in_a_pipe(said, piped):
     assert line.split()[:4] == ["default", "github", "work", "github-token"]
 
 
+@pytest.mark.requirement("d.commands-connections")
 def test_one_account_is_shown_by_its_name_or_its_id(said, piped):
     add(piped, "work")
     (row,) = rows(said)
@@ -183,6 +185,7 @@ def test_a_thread_that_none_can_be_is_wrong_usage(said):
 # add
 
 
+@pytest.mark.requirement("B5.named")
 def test_a_token_is_added_under_a_name_and_lent_to_a_tool(said, piped):
     assert add(piped, "work") == 0
     assert "github:work of the thread default is kept." in said().out
@@ -197,6 +200,7 @@ def test_a_token_is_added_under_a_name_and_lent_to_a_tool(said, piped):
         assert pocket.invoke("tool", {}, profile="work") == "true"
 
 
+@pytest.mark.requirement("B5.named")
 def test_a_service_of_ones_own_is_described_with_where_its_token_may_go(said, piped):
     assert add(piped, "build", "--origin", "https://api.my.example", provider="my_api") == 0
     out = said().out
@@ -243,6 +247,7 @@ def test_a_service_that_cannot_be_described_is_refused_before_the_token_is_read(
     assert sys.stdin.read() != "", "nothing was read yet"
 
 
+@pytest.mark.requirement("B5.named")
 def test_a_generic_token_goes_nowhere_by_itself(said, piped):
     assert add(piped, "jenkins", provider="apitoken") == 0
     assert "sends it nowhere" in said().out
@@ -319,6 +324,7 @@ def test_a_person_is_asked_and_what_they_type_is_not_shown():
 # rename, disconnect
 
 
+@pytest.mark.requirement("d.commands-connections")
 def test_an_account_gets_another_name_and_keeps_its_secret(said, piped):
     add(piped, "work")
     (before,) = rows(said)
@@ -339,6 +345,7 @@ def test_a_name_that_is_taken_is_refused_and_nothing_changes(said, piped):
     assert rows(said) == before
 
 
+@pytest.mark.requirement("d.commands-connections")
 def test_disconnecting_says_what_became_of_the_tokens(said, piped):
     add(piped, "work")
     said()
@@ -375,6 +382,7 @@ def elsewhere(monkeypatch, tmp_path):
     return move
 
 
+@pytest.mark.requirement("d.commands-transfer")
 @pytest.mark.usefixtures("two")
 def test_accounts_go_to_another_vault(said, passphrase, elsewhere):
     assert exported(passphrase) == 0
@@ -390,6 +398,7 @@ def test_accounts_go_to_another_vault(said, passphrase, elsewhere):
     assert {row["became"] for row in json.loads(said().out)} == {"kept"}
 
 
+@pytest.mark.requirement("d.commands-transfer")
 @pytest.mark.usefixtures("two")
 def test_some_accounts_can_be_exported(said, passphrase, elsewhere):
     assert exported(passphrase, "--thread", "ann") == 0
@@ -404,6 +413,7 @@ def test_some_accounts_can_be_exported(said, passphrase, elsewhere):
     assert [(row["thread"], row["profile"]) for row in rows(said)] == [("default", "default"), ("eve", "work")]
 
 
+@pytest.mark.requirement("V-13")
 @pytest.mark.usefixtures("two")
 def test_the_file_is_for_its_owner_only_whatever_the_umask(passphrase):
     before = os.umask(0)
@@ -439,6 +449,7 @@ def test_where_it_cannot_be_written_that_is_said(said, passphrase):
     assert said().err.count("\n") == 1
 
 
+@pytest.mark.requirement("d.commands-transfer")
 @pytest.mark.usefixtures("two")
 def test_a_wrong_passphrase_or_file_is_one_line_and_changes_nothing(said, passphrase, elsewhere):
     exported(passphrase)
@@ -452,6 +463,7 @@ def test_a_wrong_passphrase_or_file_is_one_line_and_changes_nothing(said, passph
     assert rows(said) == []
 
 
+@pytest.mark.requirement("d.commands-transfer")
 @pytest.mark.usefixtures("two")
 def test_what_is_there_is_kept_unless_it_is_to_be_replaced(said, piped, passphrase):
     exported(passphrase)

@@ -63,6 +63,7 @@ def listed(capsys) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in json.loads(capsys.readouterr().out)}
 
 
+@pytest.mark.requirement("B3.status")
 def test_where_there_is_nothing_yet_nothing_is_made(home, capsys):
     assert main(["vault", "status"]) == 0
     assert "There is no key yet" in capsys.readouterr().out
@@ -70,6 +71,7 @@ def test_where_there_is_nothing_yet_nothing_is_made(home, capsys):
     assert not (home / "vault.keys").exists()
 
 
+@pytest.mark.requirement("B3.status", "d.commands-vault")
 def test_status_says_of_each_key_what_it_sealed(home, filled, capsys):
     rows = listed(capsys)
     assert set(rows) == {filled.id}
@@ -91,6 +93,7 @@ def test_status_says_of_each_key_what_it_sealed(home, filled, capsys):
     assert new.material.hex() not in said
 
 
+@pytest.mark.requirement("B3.lost-key")
 def test_status_tells_a_lost_key_with_its_rows_and_what_to_do(home, filled, capsys):
     fill(home, Given("lost-key"), 2)
     rows = listed(capsys)
@@ -102,6 +105,7 @@ def test_status_tells_a_lost_key_with_its_rows_and_what_to_do(home, filled, caps
     assert "6 rows are closed: the key lost-key that sealed them is not here. Put it back" in said
 
 
+@pytest.mark.requirement("B3.status")
 def test_status_with_a_source_that_fails_still_counts_and_says_so(home, filled, capsys):
     (home / "vault.keys").chmod(0o644)
     assert main(["vault", "status", "--json"]) == 5
@@ -113,6 +117,7 @@ def test_status_with_a_source_that_fails_still_counts_and_says_so(home, filled, 
     assert "is not here" not in capsys.readouterr().out
 
 
+@pytest.mark.requirement("B3.rotate", "d.commands-vault")
 def test_rotate_adds_a_key_and_seals_everything_anew(home, filled, capsys):
     assert main(["vault", "rotate"]) == 0
     said = capsys.readouterr()
@@ -128,6 +133,7 @@ def test_rotate_adds_a_key_and_seals_everything_anew(home, filled, capsys):
     assert listed(capsys)[old.id]["removable"]
 
 
+@pytest.mark.requirement("B3.rotate")
 def test_drop_old_removes_what_is_not_needed_and_everything_opens(home, filled, capsys):
     """V-06."""
     assert main(["vault", "rotate", "--drop-old"]) == 0
@@ -167,6 +173,7 @@ def test_reseal_only_adds_no_key(home, filled, capsys):
     assert file_keys(home).keys() == (filled,)
 
 
+@pytest.mark.requirement("d.commands-vault")
 @pytest.mark.usefixtures("filled")
 def test_rows_of_a_lost_key_end_it_with_a_status_and_nothing_else_is_held_up(home, capsys):
     fill(home, Given("lost-key"), 1)
@@ -249,6 +256,7 @@ def started(home) -> Iterator[subprocess.Popen[str]]:
     process.communicate(timeout=10)
 
 
+@pytest.mark.requirement("B3.rotate")
 @pytest.mark.parametrize(("ended_by", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_one_that_was_ended_is_gone_on_with(home, filled, started, capsys, ended_by, status):
     """R-23."""
@@ -267,6 +275,7 @@ def test_one_that_was_ended_is_gone_on_with(home, filled, started, capsys, ended
     assert len(file_keys(home).keys()) == 2
 
 
+@pytest.mark.requirement("B3.rotate")
 @pytest.mark.usefixtures("filled")
 def test_a_pipe_gets_a_line_now_and_then_and_a_terminal_a_bar(home, monkeypatch, capsys):
     monkeypatch.setattr(vault_rotate, "_SAY_EVERY", 0.0)

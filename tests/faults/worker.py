@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from valetkey.adapters.system import SystemClock
-from valetkey.connections import pace, refresh
+from valetkey.connections import pace, refresh, rotations
 from valetkey.errors import ValetkeyError
 from valetkey.identity.verifiers.vouched import owner_of
 from valetkey.model.caller import Caller
@@ -99,8 +99,10 @@ def break_at(system: System, point: str, action: str) -> None:
 def hasten(system: System, scale: float) -> None:
     """Let all that a refresh waits for take that part of its time: leases, deadlines, pauses."""
     module: Any = refresh
-    for name in ("LEASE", "OWN", "START", "PATIENCE"):
+    for name in ("LEASE", "OWN", "START", "TRY", "PATIENCE"):
         setattr(module, name, getattr(refresh, name) * scale)
+    saving: Any = rotations
+    saving.SAVE = rotations.SAVE * scale
     pauses: Any = pace
     pauses.FIRST_PAUSE = pace.FIRST_PAUSE * scale
     fetcher: Any = system.fetcher

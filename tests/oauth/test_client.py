@@ -235,6 +235,7 @@ class TestRefresh:
             }
         ]
 
+    @pytest.mark.requirement("R-11")
     @pytest.mark.parametrize(
         ("given", "error"),
         [
@@ -343,6 +344,7 @@ class TestSubject:
         assert (await self.renewed(wire)).access_token == Secret("at-1")
         assert len(wire.requests) == 1
 
+    @pytest.mark.requirement("T-17")
     @pytest.mark.parametrize("told", [id_token("eve"), id_token(aud="another"), "garbage", 5, ""])
     async def test_another_account_is_refused_and_what_it_brought_is_revoked(self, told):
         wire = Wire(tokens(id_token=told, refresh_token="rt-eve"), Response(status=200))
@@ -435,6 +437,7 @@ class TestTwoSecrets:
         with pytest.raises(ExchangeFailed):
             await self.made(wire).refresh(refresh_token=REFRESH, held=frozenset())
 
+    @pytest.mark.requirement("R-38")
     async def test_both_share_one_deadline(self):
         clock = ManualClock()
 

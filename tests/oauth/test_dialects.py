@@ -170,6 +170,7 @@ async def test_a_token_is_revoked_as_documented(dialect):
     assert ("authorization" in request.headers) == (wanted.client_auth == "client_secret_basic")
 
 
+@pytest.mark.requirement("T-02")
 async def test_a_refusal_means_what_is_documented(dialect):
     for refusal in dialect.errors:
         wire = Wire(response(refusal.answer))

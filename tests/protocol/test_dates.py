@@ -15,6 +15,7 @@ WORDS = ("Sun,", "Nov", "06", "1994", "08:49:37", "GMT", "+9999", "-0000", "99",
 
 
 class TestRetryAfter:
+    @pytest.mark.requirement("T-05")
     @pytest.mark.parametrize(
         ("value", "seconds"),
         [
@@ -37,6 +38,7 @@ class TestRetryAfter:
     def test_seconds(self, value, seconds):
         assert retry_after(value, NOW) == seconds
 
+    @pytest.mark.requirement("T-05")
     @pytest.mark.parametrize(("ahead", "seconds"), [(90, 90.0), (0, 0.0), (-90, 0.0), (7200, 3600.0)])
     def test_a_date(self, ahead, seconds):
         date = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=ahead)
@@ -63,6 +65,7 @@ class TestRetryAfter:
     def test_a_date_beyond_all_calendars(self, value):
         assert retry_after(value, NOW) in (None, 0.0)
 
+    @pytest.mark.requirement("T-05")
     @given(st.text())
     def test_garbage_is_no_pause(self, value):
         pause = retry_after(value, NOW)

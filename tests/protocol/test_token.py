@@ -274,6 +274,7 @@ class TestTokens:
 
 
 class TestRefusals:
+    @pytest.mark.requirement("R-11", "T-02")
     @pytest.mark.parametrize(
         ("status", "members", "verdict"),
         [
@@ -314,6 +315,7 @@ class TestRefusals:
     def test_an_error_that_is_empty_is_none(self, error):
         assert isinstance(judge(answer(token(error=error))), TokenAnswer)
 
+    @pytest.mark.requirement("T-02")
     @pytest.mark.parametrize("ok", [False, None, 0, 1, "true"])
     def test_a_success_that_is_not_true(self, ok):
         found = judge(answer(token(ok=ok)), success_field="ok")

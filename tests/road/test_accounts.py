@@ -91,6 +91,7 @@ async def command(*arguments: str) -> int:
     return await asyncio.to_thread(main, ["connections", *arguments])
 
 
+@pytest.mark.requirement("B5.profiles")
 async def test_each_call_uses_the_account_that_it_names(pocket, server):
     await connect(pocket, server, "work")
     await connect(pocket, server, "home")
@@ -98,6 +99,7 @@ async def test_each_call_uses_the_account_that_it_names(pocket, server):
         assert (await pocket.ainvoke("which", {}, profile=profile)).startswith(f"{profile} ")
 
 
+@pytest.mark.requirement("B5.several")
 async def test_a_call_that_names_none_of_several_is_an_error_for_the_program_that_lists_them(pocket, server):
     await connect(pocket, server, "work")
     await connect(pocket, server, "home")
@@ -112,6 +114,7 @@ async def test_a_call_that_names_none_of_several_is_an_error_for_the_program_tha
     assert server.refreshes == 0
 
 
+@pytest.mark.requirement("B5.profiles")
 async def test_one_account_under_another_name_serves_calls_that_name_none(pocket, server):
     await connect(pocket, server, "work")
     assert (await pocket.ainvoke("which", {})).startswith("work "), "and the tool is told which"
@@ -245,6 +248,7 @@ async def test_a_rename_whose_process_dies_in_between_holds_the_row_no_longer_th
     assert (await renaming).profile == "office"
 
 
+@pytest.mark.requirement("B5.transfer")
 async def test_an_export_into_a_fresh_home_is_used_and_refreshed_there(
     pocket, server, clock, passphrase, tmp_path, monkeypatch, capfd
 ):
@@ -303,6 +307,7 @@ async def reconnecting(name: str, clock) -> AsyncIterator[tuple[asyncio.Task[int
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.requirement("d.commands-reconnect")
 async def test_reconnect_prints_a_link_and_keeps_the_old_account_until_it_is_answered(pocket, server, clock, capfd):
     await connect(pocket, server, "work")
     before = await token_of("work")
@@ -317,6 +322,7 @@ async def test_reconnect_prints_a_link_and_keeps_the_old_account_until_it_is_ans
     assert await token_of("work") != before
 
 
+@pytest.mark.requirement("d.commands-reconnect")
 async def test_reconnect_whose_person_says_no_leaves_the_old_account(pocket, server, clock, capfd):
     await connect(pocket, server, "work")
     before = await token_of("work")

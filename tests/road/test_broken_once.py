@@ -320,6 +320,7 @@ async def brittle(server, clock, monkeypatch) -> Pocket:
     return pocket
 
 
+@pytest.mark.requirement("R-11")
 async def test_an_own_refresh_that_raises_loses_no_token_that_is_still_good(brittle, clock, monkeypatch):
     monkeypatch.setattr(Brittle, "fault", ValueError("refused a-token-of-brittle"))
     clock.advance(3600 - 200)

@@ -71,6 +71,7 @@ async def test_a_provider_that_fails_loses_nothing(server, clock):
     assert server.family_alive(server.issued[-1])
 
 
+@pytest.mark.requirement("R-33")
 async def test_two_callbacks_of_one_flow_make_one_exchange(server):
     pocket = Pocket(tools=[read])
     (prompt,) = await pocket.initialize_tool_auth()
@@ -106,6 +107,7 @@ PREPARE = """
 """
 
 
+@pytest.mark.requirement("R-20")
 def test_killed_between_prepare_and_callback_the_old_link_finishes(ports: Ports):
     with OAuthServer() as server:
         write_settings(ports, client_section("google", server))

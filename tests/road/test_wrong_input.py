@@ -378,6 +378,7 @@ class TestProvider:
             assert (await pocket.ainvoke("read", {"day": "monday"})).startswith("monday: 3"), name
         assert trap[0].seen == []
 
+    @pytest.mark.requirement("T-03")
     async def test_a_rotation_whose_answer_was_lost_ends_in_a_new_link_and_not_in_a_loop(self, pocket, server, clock):
         await connect(pocket, server)
         clock.advance(3601)

@@ -20,6 +20,7 @@ def chosen(home: Path, **settings: object) -> KeySource:
     return key_source(Config.load(Path.cwd(), os.environ, **settings), home, Dice(), ManualClock())
 
 
+@pytest.mark.requirement("B3.sources")
 def test_by_default_a_file_in_the_data_folder(home):
     made = chosen(home).keys()
     assert (home / "vault.keys").is_file()
@@ -32,6 +33,7 @@ def test_a_file_elsewhere(home, tmp_path):
     assert not home.exists()
 
 
+@pytest.mark.requirement("B3.sources")
 def test_keys_of_the_setting(home):
     assert materials(chosen(home, vault_key=f"{TWO.hex()}, {ONE.hex()}")) == [TWO, ONE]
     assert not home.exists()
@@ -43,6 +45,7 @@ def test_in_memory_a_key_that_nobody_else_has(home):
     assert not home.exists()
 
 
+@pytest.mark.requirement("B3.move")
 def test_while_keys_move_the_first_place_writes_and_all_open(home):
     home.mkdir()
     keep(home / "vault.keys", line(ONE))

@@ -91,6 +91,7 @@ def timed(*ids: str) -> tuple[Keyring, Given, ManualClock]:
     return Keyring(source, ticks=clock.monotonic), source, clock
 
 
+@pytest.mark.requirement("B3.noticed")
 def test_a_new_first_key_writes_within_five_seconds_by_itself():
     """V-06."""
     ring, source, clock = timed("k1")
@@ -176,6 +177,7 @@ def test_a_change_while_the_source_is_read_is_not_missed():
     assert ring.newest == "k2"
 
 
+@pytest.mark.requirement("V-05.counted")
 def test_very_many_seals_with_one_key_are_said_once(monkeypatch, caplog):
     """V-05: NIST SP 800-38D §8.3 allows 2^32 with random nonces; sixteen processes may do a sixteenth each."""
     assert keyring.WARN_AT * 16 == 2**32
@@ -202,6 +204,7 @@ def test_very_many_seals_with_one_key_are_said_once(monkeypatch, caplog):
     assert "valetkey vault rotate" in record.getMessage()
 
 
+@pytest.mark.requirement("B3.noticed")
 def test_a_key_that_another_process_added_is_found_without_a_restart():
     source = Given("k1")
     ring = a_ring(source)

@@ -87,6 +87,7 @@ def source(path: Path, *, key: str = ALIAS, clock: ManualClock | None = None) ->
     return KmsKeys(key, path=path, entropy=Dice(), clock=clock or ManualClock(1_750_000_000.5))
 
 
+@pytest.mark.requirement("B3.sources")
 def test_the_first_key_is_made_by_kms_and_only_its_ciphertext_is_on_the_disk(kms, path, caplog):
     (made,) = source(path).keys()
     assert len(made.material) == 32
@@ -137,6 +138,7 @@ def test_the_file_alone_is_of_no_use_and_says_what_is_missing(path):
         FileKeys(path, entropy=Dice(), clock=ManualClock()).keys()
 
 
+@pytest.mark.requirement("R-24")
 def test_kms_that_is_not_there_at_the_start_is_named(kms, path):
     """R-24."""
     source(path).keys()
@@ -152,6 +154,7 @@ def test_kms_that_is_not_there_at_the_start_is_named(kms, path):
     assert len(source(path).keys()) == 1
 
 
+@pytest.mark.requirement("R-24")
 def test_keys_in_memory_go_on_working_while_kms_is_away_and_a_new_one_writes_when_it_is_back(kms, path, caplog):
     """R-24."""
     clock = ManualClock()
@@ -182,6 +185,7 @@ def test_keys_in_memory_go_on_working_while_kms_is_away_and_a_new_one_writes_whe
     assert ring.cipher(before).decrypt(b"n" * 12, cipher.encrypt(b"n" * 12, b"x", None), None) == b"x"
 
 
+@pytest.mark.requirement("R-24")
 def test_kms_that_does_not_answer_is_asked_ever_more_seldom(kms, path):
     clock = ManualClock()
     source(path, clock=clock).keys()
@@ -248,6 +252,7 @@ def test_missing_credentials_and_a_missing_region_are_said(path, monkeypatch):
         source(path).keys()
 
 
+@pytest.mark.requirement("B3.move")
 @pytest.mark.usefixtures("kms")
 async def test_keys_move_from_the_file_to_kms_and_back(home):
     stores = in_sqlite(home / "valetkey.db")

@@ -70,6 +70,7 @@ def source(tmp_path: Path, *, account: str = "/srv/ada/.valetkey", clock: Manual
     )
 
 
+@pytest.mark.requirement("B3.sources")
 def test_a_key_is_made_at_the_first_need_and_said(tmp_path, backend, caplog):
     (made,) = source(tmp_path).keys()
     assert len(made.material) == 32
@@ -100,6 +101,7 @@ def test_keys_are_added_newest_first_and_removed(tmp_path):
     assert source(tmp_path).keys() == (second,)
 
 
+@pytest.mark.requirement("B3.noticed")
 @pytest.mark.usefixtures("backend")
 def test_another_process_s_key_writes_within_five_seconds(tmp_path):
     clock = ManualClock()
@@ -163,6 +165,7 @@ def test_a_damaged_entry_is_said_and_not_written_anew(tmp_path, backend):
 WHAT_TO_DO = r"unlock its keyring; or, on a server, take vault_key = \"keyring:\" out of the settings"
 
 
+@pytest.mark.requirement("R-24")
 @pytest.mark.parametrize("error", [KeyringLocked("canary"), RuntimeError("canary"), OSError("canary")], ids=repr)
 def test_a_keyring_that_stays_locked_says_what_to_do(tmp_path, backend, error):
     backend.error = error

@@ -57,6 +57,7 @@ async def test_everything_is_sealed_anew_with_the_newest_key(vault):
     assert sum(event.rows for event in newer.events.seen if isinstance(event, Resealed)) == 15
 
 
+@pytest.mark.requirement("B3.generation")
 async def test_nothing_but_what_is_sealed_changes(vault):
     rows = [await vault.keep(generation=7), await vault.keep()]
     asked, owed = await vault.ask(), await vault.owe()
@@ -99,6 +100,7 @@ async def test_what_a_newer_version_wrote_into_a_credential_stays(vault):
     assert newer.sealer.open(row.sealed, bound).reveal().endswith(',"of_tomorrow":[1]}')
 
 
+@pytest.mark.requirement("B3.lost-key")
 async def test_rows_of_a_lost_key_fail_alone_and_say_so(vault, caplog):
     """R-37, V-06."""
     lost = rotated(vault, "gone")
@@ -137,6 +139,7 @@ async def test_the_alarm_for_a_damaged_row_is_given_once_too(vault, caplog):
     assert len(caplog.records) == 1
 
 
+@pytest.mark.requirement("B3.lost-key")
 async def test_a_lost_key_that_is_put_back_opens_its_rows_again(vault):
     await rotated(vault, "gone").fill(2)
     source = Given("k2")
@@ -149,6 +152,7 @@ async def test_a_lost_key_that_is_put_back_opens_its_rows_again(vault):
     assert await newer.keys() == {"k2"}
 
 
+@pytest.mark.requirement("R-37")
 async def test_a_flipped_byte_fails_its_row_alone_and_says_so(vault, caplog):
     """R-37."""
     await vault.fill(3)
@@ -170,6 +174,7 @@ async def test_a_flipped_byte_fails_its_row_alone_and_says_so(vault, caplog):
     assert [newer.sealer.open_credential(each) for each in others] == [FULL, FULL]
 
 
+@pytest.mark.requirement("B3.generation")
 async def test_a_credential_that_was_renewed_meanwhile_stays(vault):
     """The save comes between reading the row and sealing it anew: compare-and-set lets the newer one win."""
     rows = [await vault.keep() for _ in range(6)]
@@ -249,6 +254,7 @@ async def test_a_key_that_is_added_during_the_walk_gets_everything(vault, monkey
     assert await newer.keys() == {"k3"}
 
 
+@pytest.mark.requirement("B3.led")
 async def test_one_process_walks_and_another_is_told_so(vault):
     await vault.fill()
     assert await vault.stores.leaders.lead(WORK, owner="another", ttl=TTL)
@@ -260,6 +266,7 @@ async def test_one_process_walks_and_another_is_told_so(vault):
     assert (await rotated(vault, "k3", "k2").resealer.walk()).done == 9  # it let others lead
 
 
+@pytest.mark.requirement("B3.led")
 async def test_it_stays_the_leader_as_long_as_it_walks(vault, monkeypatch):
     monkeypatch.setattr(held, "BATCH", 1)
     await vault.fill(8)
@@ -279,6 +286,7 @@ async def test_it_stays_the_leader_as_long_as_it_walks(vault, monkeypatch):
     assert all(later - earlier <= TTL / 2 for earlier, later in itertools.pairwise(renewed))
 
 
+@pytest.mark.requirement("B3.led")
 async def test_one_that_leads_no_longer_ends_and_says_so(vault, monkeypatch):
     monkeypatch.setattr(held, "BATCH", 1)
     await vault.fill(4)
@@ -338,6 +346,7 @@ async def test_a_row_whose_key_the_database_noted_wrongly_is_found_by_a_thorough
     stores.close()
 
 
+@pytest.mark.requirement("V-06")
 async def test_after_the_old_key_is_dropped_all_is_readable_and_the_old_key_is_nowhere(home):
     """V-06."""
     stores = in_sqlite(home / "valetkey.db")
@@ -385,6 +394,7 @@ asyncio.run(vault.resealer.walk(tell))
 """
 
 
+@pytest.mark.requirement("B.shown-rotation", "R-23", "V-06")
 async def test_a_walk_that_was_killed_is_gone_on_with(home):
     """R-23: SIGKILL, in a process of its own, in the middle."""
     stores = in_sqlite(home / "valetkey.db")
@@ -425,6 +435,7 @@ async def test_a_walk_that_was_killed_is_gone_on_with(home):
     database.close()
 
 
+@pytest.mark.requirement("B.shown-moved", "V-02")
 @pytest.mark.parametrize("kind", ["row", "owner", "workspace", "generation", "kind"])
 async def test_a_ciphertext_that_was_moved_does_not_open_and_is_not_sealed_anew(stores, kind):
     """V-02: not in the row that it was moved to, and not by the walk either."""

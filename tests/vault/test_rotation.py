@@ -120,6 +120,7 @@ async def rotating(home: Path, *, rows: int, readers: int, pause: float) -> list
     return others
 
 
+@pytest.mark.requirement("B.shown-rotation", "R-23", "V-06")
 async def test_two_rotations_under_load_without_a_failed_read(home):
     """R-23, V-06: the short form."""
     processes = await rotating(home, rows=60, readers=1, pause=0.5)
@@ -128,6 +129,7 @@ async def test_two_rotations_under_load_without_a_failed_read(home):
     assert processes[-1].saves > 20
 
 
+@pytest.mark.requirement("B.shown-rotation", "R-23")
 @pytest.mark.long
 @pytest.mark.timeout(180)
 async def test_two_rotations_under_load_of_three_processes_without_a_failed_read(home):

@@ -112,6 +112,7 @@ def test_the_cipher_is_aes_256_gcm(vector, monkeypatch):
         cipher.decrypt(nonce, ciphertext + tag[:-1] + bytes((tag[-1] ^ 1,)), associated)
 
 
+@pytest.mark.requirement("B.shown-moved")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -232,12 +233,14 @@ def test_no_nonce_comes_twice():
     assert nonces(100_000) == 100_000
 
 
+@pytest.mark.requirement("V-05")
 @pytest.mark.long
 def test_no_nonce_comes_twice_in_a_million():
     """V-05."""
     assert nonces(1_000_000) == 1_000_000
 
 
+@pytest.mark.requirement("V-05.counted")
 def test_every_seal_is_counted_by_its_key(monkeypatch):
     """V-05."""
     sealer, source = a_vault("k1")
@@ -251,6 +254,7 @@ def test_every_seal_is_counted_by_its_key(monkeypatch):
     assert counted == ["k1", "k2", "k2"]
 
 
+@pytest.mark.requirement("V-06")
 def test_the_newest_key_seals_and_all_open():
     sealer, source = a_vault("k1")
     old = connection_of(sealer)
@@ -262,6 +266,7 @@ def test_the_newest_key_seals_and_all_open():
         assert sealer.open_credential(row) == FULL
 
 
+@pytest.mark.requirement("B3.lost-key")
 def test_a_lost_key_fails_alone_and_is_named():
     """V-06, R-37."""
     sealer, source = a_vault("k1")

@@ -17,6 +17,7 @@ def groups(name: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.requirement("V-18.vectors")
 def test_aes_gcm_with_our_sizes(monkeypatch):
     """256-bit keys, 96-bit nonces, 128-bit tags, as the vault seals; each verdict is theirs."""
     from cryptography.exceptions import InvalidTag
@@ -42,6 +43,7 @@ def test_aes_gcm_with_our_sizes(monkeypatch):
     assert verdicts == {"valid": 39, "invalid": 27}
 
 
+@pytest.mark.requirement("V-18.vectors")
 def test_hkdf_sha_256():
     """All of them by the library that we use; by our own function, with no salt and 32 bytes, those that fit it."""
     from cryptography.hazmat.primitives.hashes import SHA256

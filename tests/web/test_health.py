@@ -54,6 +54,7 @@ def bearer(value: str, host: str = "keys.example.test") -> Headers:
     return [("host", host), ("authorization", value)]
 
 
+@pytest.mark.requirement("B6.parts")
 @pytest.mark.parametrize("path", ["/health", "/health/liveness"])
 @pytest.mark.parametrize("peer", ["127.0.0.1", "203.0.113.9"])
 async def test_a_process_that_runs_is_alive_whatever_is_down(path: str, peer: str) -> None:
@@ -63,6 +64,7 @@ async def test_a_process_that_runs_is_alive_whatever_is_down(path: str, peer: st
     assert answer.header("content-type") == "application/json"
 
 
+@pytest.mark.requirement("B6.readiness")
 @pytest.mark.parametrize(("report", "status"), [(READY, 200), (DEGRADED, 200), (DOWN, 503)])
 async def test_readiness_tells_this_machine_all_and_others_the_status(report: Report, status: int) -> None:
     here = await ask(app(report), "/health/readiness")
@@ -127,6 +129,7 @@ OUTSIDE: list[tuple[str | None, Headers]] = [
 ]
 
 
+@pytest.mark.requirement("B6.parts")
 @pytest.mark.parametrize(("peer", "headers"), OUTSIDE)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "TRACE"])
 async def test_to_others_there_is_no_page_of_metrics(peer: str | None, headers: Headers, method: str) -> None:  # W-18
@@ -148,6 +151,7 @@ async def test_under_a_name_that_is_not_ours_nothing_is_told(host: str) -> None:
     assert (await ask(app(), "/metrics", headers=[("host", host)])).status == 421
 
 
+@pytest.mark.requirement("B6.parts")
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_the_token_opens_metrics_and_details_from_anywhere(scheme: str) -> None:
     headers = [*bearer(f"{scheme} {TOKEN}"), ("x-forwarded-for", "203.0.113.9")]
@@ -210,6 +214,7 @@ async def served() -> AsyncIterator[int]:
     await listener.stop()
 
 
+@pytest.mark.requirement("B6.parts")
 async def test_over_a_real_socket(served: int) -> None:
     def visit(method: str, path: str, **headers: str) -> tuple[int, bytes, str | None]:
         connection = HTTPConnection("127.0.0.1", served, timeout=10)

@@ -141,6 +141,7 @@ def process(home: HomeLoop) -> Process:
     return Process(home)
 
 
+@pytest.mark.requirement("B6.readiness")
 async def test_with_all_parts_it_is_ready(process: Process) -> None:
     report = await process.readiness.report()
     assert report.as_dict() == {
@@ -199,6 +200,7 @@ def mend(process: Process) -> None:
     process.journal.go.set()
 
 
+@pytest.mark.requirement("B6.readiness")
 @pytest.mark.parametrize(
     ("fault", "name", "status", "detail"),
     [
@@ -260,6 +262,7 @@ async def test_parts_are_asked_at_the_same_time(process: Process) -> None:
     mend(process)
 
 
+@pytest.mark.requirement("B6.readiness")
 async def test_questions_to_a_part_that_hangs_do_not_pile_up(process: Process) -> None:
     process.stores.hanging = process.stores.stubborn = True
     keys_hang(process)

@@ -69,6 +69,7 @@ def soft(kit):
     return {"refresh_at": kit.clock.now()}
 
 
+@pytest.mark.requirement("B4.ahead")
 async def test_what_is_in_its_soft_window_is_refreshed_and_nothing_else(kit):
     home = Home(kit)
     due = await kit.connected(profile="due", **soft(kit))
@@ -92,6 +93,7 @@ async def test_more_than_a_batch_is_done_in_one_round(kit, monkeypatch):
     assert await kit.store.due(now=kit.clock.now(), limit=99) == []
 
 
+@pytest.mark.requirement("B4.ahead")
 async def test_one_that_fails_is_left_to_its_pause_and_does_not_stop_the_others(kit):
     home = Home(kit)
     rows = [await kit.connected(profile=str(number), **soft(kit)) for number in range(4)]
@@ -124,6 +126,7 @@ async def test_another_programs_accounts_are_passed_over_and_block_nothing(kit, 
     assert (await kit.row(ours)).generation == 2
 
 
+@pytest.mark.requirement("R-37")
 async def test_an_account_that_cannot_be_opened_here_blocks_nothing(kit):
     broken = await kit.connected(profile="broken", refresh_at=0.0)
     await kit.store.save(replace(broken, sealed=broken.sealed[:-1] + b"x"), generation=1)
@@ -134,6 +137,7 @@ async def test_an_account_that_cannot_be_opened_here_blocks_nothing(kit):
     assert (await kit.row(ours)).generation == 2
 
 
+@pytest.mark.requirement("B4.leader")
 async def test_one_process_leads_and_another_follows_when_it_is_gone(kit):
     first, second = Home(kit), None
     second = Home(kit.beside(), first)
@@ -147,6 +151,7 @@ async def test_one_process_leads_and_another_follows_when_it_is_gone(kit):
     assert await first.round("refresh") == 0
 
 
+@pytest.mark.requirement("B4.revoking")
 async def test_revocations_are_done_when_their_time_has_come(kit):
     home = Home(kit)
     row = await kit.connected()
@@ -157,6 +162,7 @@ async def test_revocations_are_done_when_their_time_has_come(kit):
     assert await home.round("revoke") == 0
 
 
+@pytest.mark.requirement("B4.sweeping")
 async def test_questions_are_swept_a_day_after_their_end_and_answers_after_a_week(kit):
     home = Home(kit)
     now = kit.clock.now()
@@ -171,6 +177,7 @@ async def test_questions_are_swept_a_day_after_their_end_and_answers_after_a_wee
     assert await home.stores.interactions.page() == []
 
 
+@pytest.mark.requirement("B4.script")
 async def test_all_of_it_runs_by_itself_until_it_is_ended_and_then_others_lead(kit):
     home = Home(kit)
     row = await kit.connected(**soft(kit))

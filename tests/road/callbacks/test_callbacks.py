@@ -183,6 +183,7 @@ class TestMixUp:
         assert program.token_calls == 0
 
 
+@pytest.mark.requirement("R-07")
 async def test_o31_a_code_whose_exchange_ended_unclear_is_not_sent_by_anybody_again(program):
     callback = await program.callback()
     program.server.fail_next(drop=True)
@@ -199,6 +200,7 @@ async def test_o31_a_code_whose_exchange_ended_unclear_is_not_sent_by_anybody_ag
     assert program.token_calls == 1
 
 
+@pytest.mark.requirement("R-33")
 async def test_four_callbacks_at_once_exchange_one_code(program):
     callback = await program.callback()
     pages = await asyncio.gather(*(asyncio.to_thread(get, callback) for _ in range(8)))

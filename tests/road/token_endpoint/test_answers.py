@@ -28,6 +28,7 @@ async def denied(**kwargs) -> int:
 
 
 class TestLifetime:
+    @pytest.mark.requirement("T-07")
     @pytest.mark.parametrize(
         ("told", "life"),
         [
@@ -62,6 +63,7 @@ class TestLifetime:
         assert await held.lends()
         assert held.calls == calls + (life is not None), "one that is not known is used until the API refuses it"
 
+    @pytest.mark.requirement("T-07")
     async def test_t_07_what_is_not_known_is_renewed_when_the_api_refuses_it(self, held: Account):
         held.pocket.load_tools(denied)
         held.end()
@@ -85,6 +87,7 @@ class TestStale:
             assert await held.lends()
         return held.calls - calls
 
+    @pytest.mark.requirement("T-18")
     @pytest.mark.parametrize("life", [1, 5, 0.001])
     async def test_a_token_that_is_the_old_one_is_taken_and_asked_for_every_30_s(self, held: Account, life):
         held.end()
@@ -98,6 +101,7 @@ class TestStale:
         assert await self.counted(held, 65) == 2
         held.server.heal()
 
+    @pytest.mark.requirement("T-18")
     async def test_one_that_has_ended_already_is_taken_and_asked_for_every_30_s(self, held: Account):
         held.end()
         for number in range(10):
@@ -114,6 +118,7 @@ class TestStale:
         assert await self.counted(held, 30) == 6
         held.server.heal()
 
+    @pytest.mark.requirement("rel.rejected")
     @pytest.mark.parametrize("same", [True, False])
     async def test_a_tool_that_always_says_401_has_it_renewed_every_30_s(self, held: Account, same):
         held.pocket.load_tools(denied)
@@ -164,6 +169,7 @@ class TestSubject:
     async def subject(self, held: Account) -> Subject | None:
         return held.pocket.system.sealer.open_credential(await held.row()).subject
 
+    @pytest.mark.requirement("T-17")
     @pytest.mark.parametrize("mode", ["ended", "still good"])
     async def test_an_answer_for_somebody_else_is_neither_kept_nor_lent(self, held: Account, mode):
         for name, other in OTHERS.items():
@@ -189,6 +195,7 @@ class TestSubject:
                 assert held.calls == calls + 1
         await held.reconnect()
 
+    @pytest.mark.requirement("T-17")
     async def test_an_answer_for_the_same_is_kept_with_or_without_an_id_token(self, held: Account):
         await self.connect_anew(held, id_token(aud=["test-client"]))
         known = Subject(issuer="https://idp.test", subject="ada", audience=frozenset({"test-client"}))
@@ -228,6 +235,7 @@ class TestSubject:
 class TestClock:
     """T-19."""
 
+    @pytest.mark.requirement("T-19", "T-19.skew")
     @pytest.mark.parametrize("skew", [7200, -7200])
     async def test_a_clock_that_is_off_is_warned_of_once_and_lifetimes_count_on_ours(self, held: Account, caplog, skew):
         for _ in range(3):
@@ -238,6 +246,7 @@ class TestClock:
         (warned,) = [record for record in caplog.records if "clock" in record.getMessage()]
         assert f"Google is 120 minutes {'ahead of' if skew > 0 else 'behind'} ours" in warned.getMessage()
 
+    @pytest.mark.requirement("T-19.skew")
     async def test_one_that_is_nearly_right_or_makes_no_sense_is_not(self, held: Account, caplog):
         for date in (299, -299, "yesterday", "Sun, 06 Nov 99999999999999999999 08:49:37 GMT"):
             held.end()
@@ -262,6 +271,7 @@ class TestTwoSecrets:
     def sent(self, held: Account) -> list[str]:
         return [request.form["client_secret"] for request in held.server.requests if "client_secret" in request.form]
 
+    @pytest.mark.requirement("R-38")
     async def test_the_other_one_is_tried_once_and_then_first(self, held: Account, caplog):
         known = held.server.client.secret or ""
         self.settings(held, client_secret=NEW, previous_client_secret=known)
@@ -287,6 +297,7 @@ class TestTwoSecrets:
         assert self.sent(held)[start:] == [NEW, known]
         self.settings(held, client_secret=known, previous_client_secret=OLD)
 
+    @pytest.mark.requirement("R-38")
     async def test_neither_is_taken(self, held: Account, caplog):
         self.settings(held, client_secret=NEW, previous_client_secret=OLD)
         start = len(self.sent(held))
@@ -299,6 +310,7 @@ class TestTwoSecrets:
         await held.heals()
         held.look(caplog, OLD, NEW)
 
+    @pytest.mark.requirement("R-38")
     async def test_another_refusal_is_not_tried_with_the_other_one(self, held: Account):
         self.settings(held, client_secret=held.server.client.secret or "", previous_client_secret=OLD)
         for fault in ({"status": 500}, {"status": 400, "body": '{"error": "invalid_grant"}'}):

@@ -54,6 +54,7 @@ TRANSIENT: dict[str, dict[str, Any]] = {
 
 
 class TestTransient:
+    @pytest.mark.requirement("B.shown-endpoints", "R-11", "R-12", "T-02", "T-06", "T-09", "T-10")
     @pytest.mark.parametrize("row", sorted({name.partition(" ")[0] for name in TRANSIENT}))
     async def test_nobody_is_asked_and_it_is_not_hurried(self, held: Account, row):
         for name, fault in TRANSIENT.items():
@@ -67,6 +68,7 @@ class TestTransient:
                     held.fail(**fault)
                     await held.goes_on(Cause.UNAVAILABLE, held.server.heal)
 
+    @pytest.mark.requirement("T-16")
     async def test_t_16_what_the_provider_says_is_clean_and_short(self, held: Account, caplog):
         held.end()
         secret = held.server.client.secret
@@ -101,6 +103,7 @@ PAUSES: dict[str, tuple[dict[str, str | int], float | None]] = {
 
 
 class TestRetryAfter:
+    @pytest.mark.requirement("T-05", "T-05.honoured")
     async def test_t_05_it_is_obeyed_for_an_ended_token(self, held: Account):
         for name, (headers, asked) in PAUSES.items():
             with held.meeting(name):
@@ -121,6 +124,7 @@ class TestRetryAfter:
                 held.clock.advance(0.2)
                 assert await held.lends()
 
+    @pytest.mark.requirement("T-05.honoured")
     async def test_t_05_while_the_token_is_still_good_the_provider_is_left_alone(self, held: Account):
         held.clock.advance(3500)
         held.fail(status=429, headers={"retry-after": "90"})
@@ -147,6 +151,7 @@ class TestRetryAfter:
 
 
 class TestRefused:
+    @pytest.mark.requirement("B.shown-endpoints", "T-03")
     async def test_t_03_a_dead_refresh_token_asks_a_person_once(self, held: Account):
         held.end()
         held.fail(**refusal("invalid_grant"))
@@ -155,11 +160,13 @@ class TestRefused:
         held.fail(**refusal({"code": "invalid_grant", "message": "used"}, 403))
         await held.asks_a_person(Cause.REFUSED)
 
+    @pytest.mark.requirement("T-03")
     async def test_t_03_while_the_token_is_still_good_it_is_not_lent_any_more(self, held: Account):
         held.age()
         held.fail(**refusal("invalid_grant"))
         await held.asks_a_person(Cause.REFUSED)
 
+    @pytest.mark.requirement("T-03.row")
     async def test_t_03_a_row_that_another_process_renewed_meanwhile_is_used(self, held: Account):
         held.end()
         stale = await held.row()
@@ -176,6 +183,7 @@ class TestRefused:
 
 
 class TestSetup:
+    @pytest.mark.requirement("B.shown-endpoints", "T-04")
     @pytest.mark.parametrize("mode", ["ended", "still good"])
     @pytest.mark.parametrize("code", ["invalid_client", "unauthorized_client"])
     async def test_t_04_it_is_the_operators_and_nobody_connects_anew(self, held: Account, code, mode):

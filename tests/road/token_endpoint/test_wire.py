@@ -68,6 +68,7 @@ ENDLESS: dict[str, Script] = {
 
 
 class TestBytes:
+    @pytest.mark.requirement("B.shown-endpoints", "R-12", "T-11", "T-14")
     @pytest.mark.parametrize("row", ["T-11", "T-14", "no"])
     async def test_half_an_answer_is_none(self, held: Account, row):
         for name, script in BROKEN.items():
@@ -75,6 +76,7 @@ class TestBytes:
                 with held.meeting(name):
                     await meets(held, await held.serve(script))
 
+    @pytest.mark.requirement("R-12", "T-13", "T-14")
     @pytest.mark.parametrize("name", ENDLESS)
     async def test_an_answer_that_does_not_end_has_one_deadline(self, held: Account, name):
         raw = await held.serve(ENDLESS[name])
@@ -100,6 +102,7 @@ async def meets(held: Account, raw, *, scheme: str = "http", host: str = "127.0.
 
 
 class TestConnection:
+    @pytest.mark.requirement("T-06")
     async def test_t_06_nobody_listens(self, held: Account):
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))
@@ -110,6 +113,7 @@ class TestConnection:
             back = held.move(f"http://127.0.0.1:{bound.getsockname()[1]}/token")
             await held.goes_on(Cause.UNAVAILABLE, back)
 
+    @pytest.mark.requirement("R-32")
     async def test_r_32_a_name_that_is_not_known_is_asked_for_anew(self, held: Account, names, authority):
         raw = await held.serve(whole, authority.server("idp.example"))
         names.down = True
@@ -128,6 +132,7 @@ class TestConnection:
 
 
 class TestCertificate:
+    @pytest.mark.requirement("T-15")
     @pytest.mark.parametrize(
         "options",
         [
@@ -147,6 +152,7 @@ class TestCertificate:
         await meets(held, raw, scheme="https")
         assert raw.requests == 0
 
+    @pytest.mark.requirement("T-15")
     async def test_t_15_old_tls_is_refused(self, held: Account, authority):
         context = authority.server("idp.example")
         with warnings.catch_warnings():
@@ -158,6 +164,7 @@ class TestCertificate:
         await meets(held, raw, scheme="https", host="idp.example")
         assert raw.requests == 0
 
+    @pytest.mark.requirement("T-06")
     async def test_t_06_a_server_that_wants_our_certificate_ends_the_handshake(self, held: Account, authority):
         context = authority.server("idp.example")
         context.verify_mode = ssl.CERT_REQUIRED
