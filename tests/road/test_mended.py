@@ -61,12 +61,12 @@ async def test_a_rotation_that_the_database_cannot_take_at_once_is_not_lost(serv
 
     monkeypatch.setattr(store, "save", locked)
     before = [(row.generation, row.sealed) for row in await store.page()]
-    for number in range(3):
-        # The first call renews, the others find it in the journal: the database still refuses.
+    for number in range(1, 4):
+        # The first call renews; then what was renewed is lent, whatever the row says, and upkeep tries to save it.
         assert (await pocket.ainvoke("read", {})).isdigit()
-        assert len(refused) == number + 1
+        assert len(refused) == number
         assert [(row.generation, row.sealed) for row in await store.page()] == before
-    assert (await pocket.ainvoke("read", {})).isdigit()
+        await pocket.system.rotations.replay()
     assert [row.generation for row in await store.page()] == [2]
     assert server.refreshes == 1
     assert server.family_alive(server.issued[-1])

@@ -174,6 +174,7 @@ class Handler(ABC):
         provider: whose accounts it connects.
         scoped: whether scopes limit what it grants.
         at_home: whether its coroutines may run on the home loop (ours) or belong on the caller's (a user's own).
+        revocation_ends_all: whether :meth:`revoke` ends all that the person granted there, newer accounts too.
         fields: what a person pastes on our form; empty where there is none.
         interactive: whether a person must do something; otherwise ``finish`` is called at once, with no answer.
     """
@@ -184,6 +185,7 @@ class Handler(ABC):
     default: bool = False
     at_home: bool = True
     interactive: bool = True
+    revocation_ends_all: bool = False
     fields: tuple[PastedField, ...] = ()
 
     @property

@@ -23,9 +23,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 60.0, 6 * 3600.0
 GIVEN_UP = 7 * 86_400.0
 """Seconds after which a revocation that nobody confirmed is given up."""
 
-AGAIN = (
-    "The account was connected again meanwhile; at some providers revoking the old token would end the new one, too."
-)
+AGAIN = "The account was connected again meanwhile, and this provider would end that one, too."
 
 _log = logging.getLogger("valetkey")
 
@@ -91,10 +89,6 @@ class Revoker:
 
     async def discard(self, connection: Connection, credential: Credential) -> None:
         """End a credential that came too late for its connection, which is gone."""
-        present = await self._connections.get(connection.owner, connection.provider, connection.profile)
-        if present is not None:
-            _log.warning("what came late for connection %s is not revoked: %s", connection.id, AGAIN)
-            return
         revocation = self.prepare(connection, credential)
         await self._store.add(revocation)
         await self.revoke(revocation)
@@ -106,12 +100,11 @@ class Revoker:
         pause *= 1 + fraction(self._entropy)
         if not await self._store.claim(revocation, next_try_at=now + pause):
             return Ended(queued=True, reason="Another process revokes it at the provider.")
-        rows = await self._connections.of_owner(revocation.owner, revocation.provider)
-        if any(row.created_at > revocation.created_at for row in rows):
-            await self._store.remove(revocation.id)
-            return Ended(reason=AGAIN)
         try:
             handler = handler or self._finder.find(revocation.handler, revocation.provider)
+            if handler.revocation_ends_all and await self._came_again(revocation):
+                await self._store.remove(revocation.id)
+                return Ended(reason=AGAIN)
             credential = self._sealer.open_revocation(revocation)
             revoked = await self._run(handler, credential)
         except ValetkeyError as error:
@@ -128,6 +121,10 @@ class Revoker:
         for revocation in due:
             await self.revoke(revocation)
         return len(due)
+
+    async def _came_again(self, revocation: Revocation) -> bool:
+        rows = await self._connections.of_owner(revocation.owner, revocation.provider)
+        return any(row.created_at >= revocation.created_at for row in rows)
 
     async def _run(self, handler: Handler, credential: Credential) -> bool:
         if not handler.at_home:

@@ -51,6 +51,8 @@ class OAuth2:
     Attributes:
         client_auth: how the client proves itself.
         revoke_client_auth: how it does at the revocation endpoint; None: in the same way.
+        revocation_ends_all: whether revoking one token ends all that the person granted to this client, newer
+            ones too, rather than that token and what came from it (RFC 7009 §2.1).
         pkce: whether PKCE is sent (RFC 7636). False only where the provider refuses a verifier beside a
             client secret.
         scope_parameter: the authorization request's name for the scopes; empty: none are sent.
@@ -84,6 +86,7 @@ class OAuth2:
     revoke: Endpoint | None = None
     client_auth: ClientAuth = ClientAuth.POST
     revoke_client_auth: ClientAuth | None = None
+    revocation_ends_all: bool = False
     pkce: bool = True
     scope_parameter: str = "scope"
     scope_separator: str = " "

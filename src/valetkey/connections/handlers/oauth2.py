@@ -36,6 +36,7 @@ class OAuth2Handler(Handler):
         self.provider = provider
         self.scoped = entry.scoped
         self.default = entry.default
+        self.revocation_ends_all = entry.oauth2 is not None and entry.oauth2.revocation_ends_all
         self._entry = entry
         self._clients = clients
         self._fetcher = fetcher

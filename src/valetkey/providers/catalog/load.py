@@ -126,6 +126,7 @@ def _oauth2(table: Table) -> OAuth2:
         revoke=revoke if revoke.url else None,
         client_auth=table.choice("client_auth", tuple(ClientAuth), defaults.client_auth),
         revoke_client_auth=table.choice("revoke_client_auth", tuple(ClientAuth), None),
+        revocation_ends_all=table.boolean("revocation_ends_all", default=False),
         pkce=table.boolean("pkce", default=defaults.pkce),
         scope_parameter=table.text("scope_parameter", defaults.scope_parameter),
         scope_separator=table.text("scope_separator", defaults.scope_separator),
