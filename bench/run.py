@@ -1,7 +1,8 @@
 """Measure ours beside others, in turns on one machine, and write bench/RESULTS.md. A benchmark never fails a build.
 
     python bench/run.py            all of it
-    python bench/run.py tool-call  one of it
+    python bench/run.py tool-call  one of it; the other parts of the page stay as they are
+    python bench/run.py --small    as a try; the page stays as it is
 
 Peers are installed into environments of their own below bench/.envs.
 """
@@ -11,39 +12,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 import venv
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import refresh_herd
+import refresh_rate
+import results
+import vault_scale
+from results import ROUNDS, Part, Row
+
 HERE = Path(__file__).resolve().parent
-ROUNDS = 5
 HYPERPOCKET = "0.5.7"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the results: a ratio, and the bar that it is held against."""
-
-    name: str
-    ours: str
-    other: str
-    ratio: float
-    goal: float
-    more_is_better: bool = True
-
-    @property
-    def reached(self) -> bool:
-        """Whether the bar is reached."""
-        return self.ratio >= self.goal if self.more_is_better else self.ratio <= self.goal
 
 
 def peer(name: str, pinned: str) -> Path:
@@ -75,12 +60,13 @@ def measured(python: Path, script: str, *args: str) -> float:
     return float(json.loads(ended.stdout.strip().splitlines()[-1]))
 
 
-def in_turns(ours: Callable[[], float], other: Callable[[], float]) -> tuple[list[float], list[float]]:
+def in_turns(ours: Callable[[], float], other: Callable[[], float], *, small: bool) -> tuple[list[float], list[float]]:
     """A B A B …; one round of each beforehand, which does not count."""
+    rounds = 1 if small else ROUNDS
     a: list[float] = []
     b: list[float] = []
-    for round_ in range(ROUNDS + 1):
-        print(f"  round {round_}/{ROUNDS}", end="\r", flush=True)
+    for round_ in range(rounds + 1):
+        print(f"  round {round_}/{rounds}", end="\r", flush=True)
         left, right = ours(), other()
         if round_:
             a.append(left)
@@ -88,7 +74,7 @@ def in_turns(ours: Callable[[], float], other: Callable[[], float]) -> tuple[lis
     return a, b
 
 
-def tool_call() -> list[Row]:
+def tool_call(*, small: bool) -> Part:
     """Pocket.ainvoke of a function tool whose account is there and fresh."""
     python = peer("hyperpocket", HYPERPOCKET)
     me = Path(sys.executable)
@@ -98,13 +84,14 @@ def tool_call() -> list[Row]:
             a, b = in_turns(
                 lambda store=store, kind=kind: measured(me, "tool_call_valetkey.py", store, kind),
                 lambda kind=kind: measured(python, "tool_call_hyperpocket.py", kind),
+                small=small,
             )
             x, y = statistics.median(a), statistics.median(b)
             rows.append(Row(f"tool-call, {store}, {kind} tool", f"{x:,.0f} calls/s", f"{y:,.0f} calls/s", x / y, goal))
-    return rows
+    return Part(rows, beside=f"hyperpocket {HYPERPOCKET}")
 
 
-def imports() -> list[Row]:
+def imports(*, small: bool) -> Part:
     """Wall time of importing, in a process of its own."""
     python = peer("hyperpocket", HYPERPOCKET)
 
@@ -125,57 +112,42 @@ def imports() -> list[Row]:
         a, b = in_turns(
             lambda arguments=arguments: timed(Path(sys.executable), *arguments),
             lambda: timed(python, "-c", "import hyperpocket"),
+            small=small,
         )
         x, y = statistics.median(a), statistics.median(b)
         rows.append(
             Row(f"import: {name}", f"{x * 1000:.0f} ms", f"{y * 1000:.0f} ms", x / y, goal, more_is_better=False)
         )
-    return rows
+    return Part(rows, beside=f"hyperpocket {HYPERPOCKET}")
 
 
-BENCHMARKS: dict[str, Callable[[], list[Row]]] = {"tool-call": tool_call, "import": imports}
-
-
-def machine() -> str:
-    """What it was measured on."""
-    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-
-
-def written(rows: list[Row]) -> str:
-    """The results as a page."""
-    lines = [
-        "# What was measured",
-        "",
-        f"{datetime.now(UTC):%Y-%m-%d}, on {machine()}; valetkey {version('valetkey')}, hyperpocket {HYPERPOCKET}.",
-        f"Medians of {ROUNDS} rounds, in turns, after one that does not count. `make bench` writes this page.",
-        "",
-        "| what | ours | other | ratio | to reach | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        sign, share = ("≥", row.ratio / row.goal) if row.more_is_better else ("≤", row.goal / row.ratio)
-        bar = "█" * min(20, round(10 * share))
-        word = "reached" if row.reached else "not reached"
-        lines.append(
-            f"| {row.name} | {row.ours} | {row.other} | {row.ratio:.2f} | {sign} {row.goal:g} | {bar} {word} |"
-        )
-    return "\n".join(lines) + "\n"
+BENCHMARKS: dict[str, Callable[..., Part]] = {
+    "tool-call": tool_call,
+    "import": imports,
+    "refresh-herd": refresh_herd.measure,
+    "vault-scale": vault_scale.measure,
+    "refresh-rate": refresh_rate.measure,
+}
 
 
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("name", nargs="?", choices=[*BENCHMARKS, ""], default="")
-    chosen = parser.parse_args().name
-    rows: list[Row] = []
+    parser.add_argument("--small", action="store_true", help="small sizes, to try a benchmark; nothing is written")
+    asked = parser.parse_args()
+    measured, plots = {}, {}
     for name, benchmark in BENCHMARKS.items():
-        if not chosen or name == chosen:
-            print(f"{name}: {benchmark.__doc__}", flush=True)
-            rows += benchmark()
-    page = written(rows)
-    print(page)
-    if not chosen:
-        (HERE / "RESULTS.md").write_text(page, "utf-8")
+        if not asked.name or name == asked.name:
+            caption = benchmark.__doc__ or ""
+            print(f"{name}: {caption}", flush=True)
+            part = benchmark(small=asked.small)
+            measured[name] = results.section(name, caption, part)
+            if part.plot:
+                plots[name] = part.plot
+            print(measured[name], flush=True)
+    if not asked.small:
+        results.keep(list(BENCHMARKS), measured, plots)
 
 
 if __name__ == "__main__":

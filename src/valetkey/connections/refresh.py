@@ -214,7 +214,7 @@ class Refresher:
         return current, False
 
     async def _wait(self, deadline: float) -> None:
-        """Until the row may have changed: a hint comes, or it is looked at again."""
+        """A moment, in which the row may change."""
         left = deadline - self._clock.monotonic()
         if left <= 0:
             raise ProviderUnavailable("Another process is refreshing this account and does not end. Call again.")
