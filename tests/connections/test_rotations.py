@@ -5,6 +5,7 @@ import pytest
 from tests.connections.kit import LIFE, Kit
 from valetkey.adapters.journal import FileJournal
 from valetkey.errors import RefreshFailed, StoreUnavailable
+from valetkey.model.events import Outcome, Refreshed
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ async def test_callers_get_the_new_token_although_the_database_could_not_take_it
     assert await kit.fresh(row) == new
     assert kit.handler.seen == ["rt-1"]
     assert journal.of(row.id) == (new, 1)
+    assert [event.outcome for event in kit.recorder.of(Refreshed)] == [Outcome.JOURNALED]
 
 
 @pytest.mark.requirement("rel.journal-home")

@@ -8,7 +8,7 @@ hashes that count (``keys``, ``census``).
 from __future__ import annotations
 
 from valetkey.adapters.redis_client import Script
-from valetkey.adapters.redis_scripts import SHARED
+from valetkey.adapters.redis_scripts import SHARED, below, one, placed
 
 _CONNECTIONS = (
     SHARED
@@ -50,32 +50,9 @@ end
 """
 )
 
-CONNECTION = Script(
-    SHARED
-    + """
-return rows('connection', {ARGV[1]})
-"""
-)
-
-CONNECTION_OF_ACCOUNT = Script(
-    SHARED
-    + """
-local id = there('accounts', 'connection', ARGV[1])
-return id and rows('connection', {id}) or {}
-"""
-)
-
-CONNECTIONS_OF_OWNER = Script(
-    SHARED
-    + """
-local start, ids = ARGV[1], {}
-local last = '(' .. string.sub(start, 1, -2) .. '\\1'
-for _, member in ipairs(redis.call('ZRANGEBYLEX', P .. 'accounts', '[' .. start, last)) do
-  ids[#ids + 1] = string.match(member, '[^%z]*$')
-end
-return rows('connection', ids)
-"""
-)
+CONNECTION = one("connection")
+CONNECTION_OF_ACCOUNT = placed("accounts", "connection")
+CONNECTIONS_OF_OWNER = below("accounts", "connection")
 
 CONNECTION_INSERT = Script(
     _CONNECTIONS

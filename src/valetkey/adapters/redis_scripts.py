@@ -87,32 +87,41 @@ end
 """
 )
 
-INTERACTION = Script(
-    SHARED
-    + """
-return rows('interaction', {ARGV[1]})
-"""
-)
 
-INTERACTION_OPEN = Script(
-    SHARED
-    + """
-local id = there('questions', 'interaction', ARGV[1])
-return id and rows('interaction', {id}) or {}
-"""
-)
+def one(kind: str) -> Script:
+    """The row of that id."""
+    return Script(f"{SHARED}\nreturn rows('{kind}', {{ARGV[1]}})\n")
 
-INTERACTIONS_OPEN = Script(
-    SHARED
-    + """
-local start, ids = ARGV[1], {}
+
+def placed(index: str, kind: str) -> Script:
+    """The row at one place of an index."""
+    return Script(
+        SHARED
+        + f"""
+local id = there('{index}', '{kind}', ARGV[1])
+return id and rows('{kind}', {{id}}) or {{}}
+"""
+    )
+
+
+def below(index: str, kind: str) -> Script:
+    """The rows at all places of an index that begin alike."""
+    return Script(
+        SHARED
+        + f"""
+local start, ids = ARGV[1], {{}}
 local last = '(' .. string.sub(start, 1, -2) .. '\\1'
-for _, member in ipairs(redis.call('ZRANGEBYLEX', P .. 'questions', '[' .. start, last)) do
+for _, member in ipairs(redis.call('ZRANGEBYLEX', P .. '{index}', '[' .. start, last)) do
   ids[#ids + 1] = string.match(member, '[^%z]*$')
 end
-return rows('interaction', ids)
+return rows('{kind}', ids)
 """
-)
+    )
+
+
+INTERACTION = one("interaction")
+INTERACTION_OPEN = placed("questions", "interaction")
+INTERACTIONS_OPEN = below("questions", "interaction")
 
 # The one that is open already; else 1 where the id was used before; else 0, and it is saved.
 INTERACTION_INSERT = Script(

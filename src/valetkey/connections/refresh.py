@@ -263,7 +263,7 @@ class Refresher:
             kept = await self._rotations.keep(self._renewed(before, handler, grant), generation=before.generation)
             if kept is None:
                 raise RefreshFailed(FAILED + " The account was disconnected meanwhile.")
-            outcome = Outcome.OK
+            outcome = Outcome.JOURNALED if self._rotations.newer_than(before) else Outcome.OK
             return kept
         finally:
             seconds = self._clock.monotonic() - began

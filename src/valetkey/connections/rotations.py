@@ -93,10 +93,6 @@ class Rotations:
         waiting = self._waiting(connection.id)
         return waiting is not None and waiting[1] >= connection.generation
 
-    def waiting(self) -> int:
-        """How many wait."""
-        return len(self._all())
-
     async def _save(self, renewed: Connection, generation: int, *, within: float | None = None) -> Connection | None:
         try:
             async with asyncio.timeout(within):
