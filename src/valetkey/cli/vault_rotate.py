@@ -51,7 +51,7 @@ async def _rotate(system: System, *, reseal_only: bool, drop_old: bool) -> int:
     newest = keyring.newest
     progress = await _walk(system)
     if progress.done:
-        _say(f"Sealed {progress.done:,} rows anew with the key {newest}.")
+        _say(f"Sealed {count(progress.done)} anew with the key {newest}.")
     elif not progress.failed:
         _say(f"The key {newest} sealed everything that is stored.")
     kept = await _drop(system) if drop_old else 0
