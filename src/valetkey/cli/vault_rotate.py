@@ -51,8 +51,8 @@ async def _rotate(system: System, *, reseal_only: bool, drop_old: bool) -> int:
     newest = keyring.newest
     progress = await _walk(system)
     if progress.done:
-        rows = "1 row" if progress.done == 1 else f"{progress.done:,} rows"
-        _say(f"Sealed {rows} anew with the key {newest}.")
+        done = "1 row" if progress.done == 1 else f"{progress.done:,} rows"
+        _say(f"Sealed {done} anew with the key {newest}.")
     elif not progress.failed:
         _say(f"The key {newest} sealed everything that is stored.")
     kept = await _drop(system) if drop_old else 0
