@@ -148,12 +148,11 @@ class Connecting:
             return held
         if state is AuthState.DO_REFRESH and held is not None:
             maker = handler if held.handler == handler.name else known(self._finder, held.handler, held.provider)
-            if maker is not None and held.refreshable:
+            serves = not expired(held, self._clock.now())
+            if maker is not None and (held.refreshable or not serves):
                 return await self._refresher.fresh(held, maker)
-            if not expired(held, self._clock.now()):
-                return held  # it cannot be renewed here, and serves
-            if maker is not None:
-                return await self._refresher.fresh(held, maker)
+            if serves:
+                return held  # it cannot be renewed here
             raise InvalidAuthState(
                 f"This {handler.provider.title} account was connected by {held.handler}, which this program does not "
                 "have. Use the program that has it, or connect the account again."

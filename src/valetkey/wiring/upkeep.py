@@ -83,8 +83,6 @@ class Upkeep:
         self._stores = stores
         self._finder = finder
         self._refresher = refresher
-        self._rotations = rotations
-        self._revoker = revoker
         self._clock = clock
         self._entropy = entropy
         self._recorder = recorder
@@ -134,7 +132,8 @@ class Upkeep:
         while True:
             limit = WINDOW + len(self._left_out)
             due = await self._stores.connections.due(now=self._clock.now(), limit=limit)
-            ours = [row for row in due if (row.id, row.generation) not in self._left_out | tried]
+            apart = self._left_out | tried
+            ours = [row for row in due if (row.id, row.generation) not in apart]
             tried.update((row.id, row.generation) for row in ours)
             renewed = 0
             for start in range(0, len(ours), BATCH):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Executable
-
 from valetkey.adapters.sql import statements
-from valetkey.adapters.sql.database import Database, Taken, Values
+from valetkey.adapters.sql.damaged import first, page, readable
+from valetkey.adapters.sql.database import Database, Taken
 from valetkey.adapters.sql.names import check_lease
 from valetkey.adapters.sql.rows import (
     DamagedRow,
@@ -57,7 +56,7 @@ class SqlConnections:
         else:
             values = owner_values(owner) | {"provider": provider}
             rows = await self._database.read(statements.CONNECTIONS_AT_PROVIDER, values)
-        return _readable(rows)
+        return readable(rows, _connection)
 
     async def insert(self, connection: Connection) -> bool:
         """Save a new one. False when (owner, provider, profile) or the id is taken: nothing is written.
@@ -170,20 +169,20 @@ class SqlConnections:
 
     async def due(self, *, now: float, limit: int) -> Sequence[Connection]:
         """Those to refresh ahead of their end, the most urgent first. A damaged row is logged and left out."""
-        while True:
-            rows = await self._database.read(statements.CONNECTIONS_DUE, {"now": now, "limit": limit}, aside=True)
-            found = _readable(rows)
-            if found or len(rows) < limit:
-                return found
-            limit *= 2  # they are all damaged: behind them may be others
+        return await first(
+            self._database, statements.CONNECTIONS_DUE, {"now": now}, _connection, limit=limit, aside=True
+        )
 
     async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
         """Connections of all owners by id, following that one. A damaged row is logged and left out."""
-        return await self._page(statements.CONNECTIONS_PAGE, {}, after, limit)
+        return await page(self._database, statements.CONNECTIONS_PAGE, {}, _connection, after=after, limit=limit)
 
     async def sealed_by(self, key_id: str, *, after: str = "", limit: int = 500) -> Sequence[Connection]:
         """Those that this key sealed, by id, following that one. A damaged row is logged and left out."""
-        return await self._page(statements.CONNECTIONS_SEALED_BY, {"key_id": key_id}, after, limit)
+        which = {"key_id": key_id}
+        return await page(
+            self._database, statements.CONNECTIONS_SEALED_BY, which, _connection, after=after, limit=limit
+        )
 
     async def reseal(self, changes: Sequence[tuple[Connection, Sealed]]) -> int:
         """Replace what is sealed, and nothing else, where generation and ciphertext still are as given; how many."""
@@ -221,24 +220,6 @@ class SqlConnections:
         rows = await self._database.read(statements.CONNECTION_CENSUS, {}, aside=True)
         known = frozenset(Health)
         return {(provider, Health(health)): count for provider, health, count in rows if health in known}
-
-    async def _page(self, statement: Executable, which: Values, after: str, limit: int) -> Sequence[Connection]:
-        rows = await self._database.read(statement, {**which, "after": after, "limit": limit})
-        found = _readable(rows)
-        while rows and not found:  # they are all damaged: who walks must get to those behind them
-            rows = await self._database.read(statement, {**which, "after": rows[-1][0], "limit": limit})
-            found = _readable(rows)
-        return found
-
-
-def _readable(rows: Sequence[Row]) -> list[Connection]:
-    found = []
-    for row in rows:
-        try:
-            found.append(_connection(row))
-        except StoreUnavailable as error:
-            _log.error("%s", error)
-    return found
 
 
 def _connection(row: Row) -> Connection:

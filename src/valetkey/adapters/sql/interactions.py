@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Executable
 
 from valetkey.adapters.sql import statements
+from valetkey.adapters.sql.damaged import page, readable
 from valetkey.adapters.sql.database import Database, Taken
 from valetkey.adapters.sql.rows import DamagedRow, Row, interaction_from, interaction_values, owner_values
 from valetkey.errors import InvalidAuthState, StoreUnavailable
@@ -61,7 +62,7 @@ class SqlInteractions:
     async def of_owner(self, owner: Owner, kind: InteractionKind) -> Sequence[Interaction]:
         """The owner's open interactions of that kind, oldest first. A damaged row is logged and left out."""
         rows = await self._database.read(statements.INTERACTIONS_OPEN, owner_values(owner) | {"kind": kind.value})
-        return _readable(rows)
+        return readable(rows, _interaction)
 
     async def save(self, interaction: Interaction, *, version: int) -> bool:
         """Replace the row where its version still is ``version``; False when it moved on.
@@ -99,10 +100,7 @@ class SqlInteractions:
 
     async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Interaction]:
         """All of them by id, following that one. A damaged row is logged and left out."""
-        rows = await self._database.read(statements.INTERACTIONS_PAGE, {"after": after, "limit": limit})
-        while rows and not _readable(rows):  # they are all damaged: who walks must get to those behind them
-            rows = await self._database.read(statements.INTERACTIONS_PAGE, {"after": rows[-1][0], "limit": limit})
-        return _readable(rows)
+        return await page(self._database, statements.INTERACTIONS_PAGE, {}, _interaction, after=after, limit=limit)
 
     async def reseal(self, interaction: Interaction, *, payload: Sealed, answer: Sealed | None) -> bool:
         """Replace what is sealed, and nothing else, where version and payload still are as given."""
@@ -115,16 +113,6 @@ class SqlInteractions:
         }
         (outcome,) = await self._database.write((statements.INTERACTION_RESEAL, values), erase=True)
         return outcome.count == 1
-
-
-def _readable(rows: Sequence[Row]) -> list[Interaction]:
-    found = []
-    for row in rows:
-        try:
-            found.append(_interaction(row))
-        except StoreUnavailable as error:
-            _log.error("%s", error)
-    return found
 
 
 def _interaction(row: Row) -> Interaction:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
 from valetkey.adapters.sql import statements
+from valetkey.adapters.sql.damaged import first, page
 from valetkey.adapters.sql.database import Database, Taken
 from valetkey.adapters.sql.names import check_leader
 from valetkey.adapters.sql.rows import DamagedRow, Row, printable, revocation_from, revocation_values
+from valetkey.errors import StoreUnavailable
 from valetkey.model.connections import Sealed
 from valetkey.model.revocations import Revocation
-
-_log = logging.getLogger("valetkey")
 
 
 class SqlRevocations:
@@ -33,12 +32,7 @@ class SqlRevocations:
 
     async def due(self, *, now: float, limit: int) -> Sequence[Revocation]:
         """Those whose ``next_try_at`` has come, the oldest first. A damaged row is logged and left out."""
-        while True:
-            rows = await self._database.read(statements.REVOCATIONS_DUE, {"now": now, "limit": limit})
-            found = _readable(rows)
-            if found or len(rows) < limit:
-                return found
-            limit *= 2  # they are all damaged: behind them may be others
+        return await first(self._database, statements.REVOCATIONS_DUE, {"now": now}, _revocation, limit=limit)
 
     async def claim(self, revocation: Revocation, *, next_try_at: float) -> bool:
         """Count one try and set the time of the next, where ``tries`` still is as given: only one may try."""
@@ -62,10 +56,7 @@ class SqlRevocations:
 
     async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Revocation]:
         """All of them by id, following that one. A damaged row is logged and left out."""
-        rows = await self._database.read(statements.REVOCATIONS_PAGE, {"after": after, "limit": limit})
-        while rows and not _readable(rows):  # they are all damaged: who walks must get to those behind them
-            rows = await self._database.read(statements.REVOCATIONS_PAGE, {"after": rows[-1][0], "limit": limit})
-        return _readable(rows)
+        return await page(self._database, statements.REVOCATIONS_PAGE, {}, _revocation, after=after, limit=limit)
 
     async def reseal(self, revocation: Revocation, sealed: Sealed) -> bool:
         """Replace what is sealed where it still is as given."""
@@ -114,11 +105,11 @@ async def ping(database: Database) -> None:
     await database.read(statements.PING, {})
 
 
-def _readable(rows: Sequence[Row]) -> list[Revocation]:
-    found = []
-    for row in rows:
-        try:
-            found.append(revocation_from(row))
-        except DamagedRow:
-            _log.error("The stored revocation %s cannot be read: its row is damaged, or of a newer version.", row[0])
-    return found
+def _revocation(row: Row) -> Revocation:
+    try:
+        return revocation_from(row)
+    except DamagedRow as error:
+        raise StoreUnavailable(
+            f"The stored revocation {row[0]} cannot be read: its row is damaged, or of a newer version."
+            " Upgrade valetkey, or revoke the account at its provider."
+        ) from error
