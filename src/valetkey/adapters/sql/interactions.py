@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from sqlalchemy import Executable
@@ -16,7 +15,6 @@ from valetkey.model.caller import Owner
 from valetkey.model.connections import Sealed
 from valetkey.model.interactions import Interaction, InteractionKind
 
-_log = logging.getLogger("valetkey")
 _TRIES = 5
 
 
