@@ -16,12 +16,16 @@ ValetkeyError
 ├── RefreshFailed (RuntimeError)            the credential cannot be renewed: sign in again
 ├── ProviderUnavailable                     the provider did not answer usefully; try again later
 │   └── ExchangeFailed                      one HTTP exchange did not complete; has .sent
+├── RateLimited                             too often: wait; has .retry_after
 ├── BlockedAddress                          the address may not be called
 ├── Unauthenticated                         no credential, or a bad one
 ├── CouldNotTell                            who is calling could not be decided now
 ├── Denied (PermissionError)                known, and not allowed
+├── ApprovalRequired                        a person must say yes to this call first; has .url
+├── NotFound (LookupError)                  nothing of that name or id, or none that the caller may see
 ├── ToolFailed (RuntimeError)               the tool's own code raised
 │   └── ToolTimeout (TimeoutError)          the tool ran past its deadline
+├── StartupFailed (RuntimeError)            a startup function raised: the server does not start
 ├── PortTaken (OSError)                     a port that we should listen on is in use
 ├── StoreUnavailable                        the database cannot be used now
 └── VaultError                              a secret cannot be sealed or opened
@@ -178,6 +182,20 @@ class ExchangeFailed(ProviderUnavailable):
         self.sent = sent
 
 
+class RateLimited(ValetkeyError):
+    """Too many of these in a period; nothing was done.
+
+    Attributes:
+        retry_after: whole seconds after which it may be tried again, at least 1 (RFC 9110 §10.2.3).
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class BlockedAddress(ValetkeyError):
     """The address may not be called from here."""
 
@@ -202,6 +220,26 @@ class Denied(ValetkeyError, PermissionError):
     code = "denied"
 
 
+class ApprovalRequired(ValetkeyError):
+    """A person must say yes to this one call, with exactly these arguments, before it may run.
+
+    Attributes:
+        url: the page on which they do.
+    """
+
+    code = "approval_required"
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class NotFound(ValetkeyError, LookupError):
+    """Nothing of that name or id; the same for one that the caller may not see."""
+
+    code = "not_found"
+
+
 class ToolFailed(ValetkeyError, RuntimeError):
     """The tool's own code raised; the text is scrubbed of what was lent."""
 
@@ -212,6 +250,12 @@ class ToolTimeout(ToolFailed, TimeoutError):
     """The tool ran past its deadline."""
 
     code = "tool_timeout"
+
+
+class StartupFailed(ValetkeyError, RuntimeError):
+    """A startup function raised, or cannot be found: the server does not start."""
+
+    code = "startup_failed"
 
 
 class PortTaken(ValetkeyError, OSError):
@@ -265,12 +309,16 @@ RENDERINGS: dict[type[ValetkeyError], Rendering] = {
     RefreshFailed: Rendering(403, 4403, 3),
     ProviderUnavailable: Rendering(503, 1013, 5),
     ExchangeFailed: Rendering(503, 1013, 5),
+    RateLimited: Rendering(429, 1013, 5),
     BlockedAddress: Rendering(403, 4403, 2),
     Unauthenticated: Rendering(401, 4401, 3),
     CouldNotTell: Rendering(503, 1013, 5),
     Denied: Rendering(403, 4403, 4),
+    ApprovalRequired: Rendering(403, 4403, 3),
+    NotFound: Rendering(404, 4404, 2),
     ToolFailed: Rendering(502, 1011, 1),
     ToolTimeout: Rendering(504, 1011, 1),
+    StartupFailed: Rendering(503, 1011, 1),
     PortTaken: Rendering(503, 1011, 2),
     StoreUnavailable: Rendering(503, 1013, 5),
     VaultError: Rendering(503, 1011, 5),

@@ -1,23 +1,48 @@
-"""Ask each verifier in turn; the only maker of a Caller."""
+"""Ask each verifier in turn, route by issuer or prefix; revocation is checked once, whoever answered."""
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from valetkey.errors import Unauthenticated
 from valetkey.model.caller import Caller, Owner
 from valetkey.model.calls import Presented
+from valetkey.model.stops import StopKind
+from valetkey.secret import Secret
+
+if TYPE_CHECKING:
+    from valetkey.model.users import UserInfo
+    from valetkey.ports.world import Clock
+    from valetkey.stops import Stops
+
+REMEMBERED = 10_000
+"""Verified tokens that are remembered."""
+
+UNKNOWN = "Nobody here knows this kind of credential. Present one that this program accepts."
+REVOKED = "This token has been revoked. Sign in again, or ask for a new one."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vouch:
-    """What a verifier says of a credential that is its own and good."""
+    """What a verifier says of a credential that is its own and good.
+
+    Attributes:
+        until: when the credential ends, in seconds since the epoch.
+        user: the user, where there is one.
+        token: its id, for revocation; empty: the SHA-256 of its text stands for it.
+        keep: seconds that the verdict may be remembered; 0: it must be asked for each time.
+    """
 
     owner: Owner
     how: str
     until: float | None = None
+    user: UserInfo | None = None
+    token: str = ""
+    keep: float = 0.0
 
 
 class Verifier(Protocol):
@@ -34,20 +59,89 @@ class Verifier(Protocol):
 
 
 class Chain:
-    """Who is calling?"""
+    """Who is calling?
 
-    def __init__(self, verifiers: Sequence[Verifier]) -> None:
+    Args:
+        verifiers: in the order in which they are asked.
+        stops: what was revoked and who is blocked; None where nobody can be: one user, one process.
+        clock: needed with ``stops``.
+    """
+
+    def __init__(
+        self, verifiers: Sequence[Verifier], *, stops: Stops | None = None, clock: Clock | None = None
+    ) -> None:
         self._verifiers = tuple(verifiers)
+        self._stops = stops
+        self._clock = clock
+        self._remembered: OrderedDict[bytes, tuple[Caller, str, float]] = OrderedDict()
 
     async def identify(self, presented: Presented) -> Caller:
         """The caller whom the first verifier that knows the credential vouches for.
 
         Raises:
-            Unauthenticated: no verifier knows it, or the one that does says that it is bad.
+            Unauthenticated: no verifier knows it, or the one that does says that it is bad; it was revoked, or its
+                user is blocked.
             CouldNotTell: the one that knows it cannot judge it now.
         """
+        if self._stops is None or self._clock is None:
+            vouch = await self._ask(presented)
+            return Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
+        await self._stops.fresh()
+        text = presented.value.reveal() if isinstance(presented.value, Secret) else presented.value
+        key = hashlib.sha256(f"{presented.scheme}\0{text}".encode("utf-8", "surrogatepass")).digest()
+        known = self._remembered.get(key)
+        if known is not None:
+            caller, target, keep_until = known
+            if self._clock.monotonic() < keep_until and (caller.until is None or self._clock.now() < caller.until):
+                self._check(caller, target)
+                return caller
+            self._remembered.pop(key, None)
+        vouch = await self._ask(presented)
+        caller = Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
+        target = vouch.token or hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        await self._stops.fresh()  # verifying may have taken its time
+        self._check(caller, target)
+        if vouch.keep > 0:
+            self._remembered[key] = (caller, target, self._clock.monotonic() + vouch.keep)
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        return caller
+
+    def forget(self) -> None:
+        """Remember no verdict: who is asked has changed."""
+        self._remembered.clear()
+
+    async def still(self, caller: Caller) -> None:
+        """Whether a caller who was identified before, on a socket that stays open, still is one.
+
+        Raises:
+            Unauthenticated: the credential ended or was revoked, or the user is blocked.
+            CouldNotTell: it cannot be told now.
+        """
+        if self._stops is None or self._clock is None:
+            return
+        await self._stops.fresh()
+        if caller.until is not None and self._clock.now() >= caller.until:
+            raise Unauthenticated("The token has expired. Please fetch a new one")
+        self._check(caller, caller.token)
+
+    async def _ask(self, presented: Presented) -> Vouch:
         for verifier in self._verifiers:
             vouch = await verifier.verify(presented)
             if vouch is not None:
-                return Caller(owner=vouch.owner, how=vouch.how, until=vouch.until)
-        raise Unauthenticated("Nobody here knows this kind of credential. Present one that this program accepts.")
+                return vouch
+        raise Unauthenticated(UNKNOWN)
+
+    def _check(self, caller: Caller, target: str) -> None:
+        stops = self._stops
+        if stops is None:
+            return
+        if target and stops.why(StopKind.TOKEN, target) is not None:
+            raise Unauthenticated(REVOKED)
+        names = {caller.owner.subject}
+        if caller.user is not None:
+            names |= {caller.user.id, caller.user.get_effective_user_id()}
+        if any(stops.why(StopKind.USER, name) is not None for name in names):
+            raise Unauthenticated("This user is blocked here. Ask who runs this server.")
+        if stops.why(StopKind.WORKSPACE, caller.owner.workspace) is not None:
+            raise Unauthenticated("This workspace is blocked here. Ask who runs this server.")

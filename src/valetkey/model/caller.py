@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from valetkey.model.users import UserInfo
+
+OURS = "valetkey"
+"""The issuer of those who sign in here, however the public address changes."""
+
+CUSTOM = "custom"
+"""The issuer of those whom a host program's own parser vouches for."""
+
+ANONYMOUS = "anonymous"
+"""The issuer of those who present nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +35,17 @@ class Caller:
         owner: the connections that this caller may use.
         how: the verifier that vouched.
         until: when the credential ends, in seconds since the epoch; None for as long as the process says so.
+        user: the user as seed 004 spells it; None for one that a host program names by ``thread_id``.
+        token: the id of the credential, where it has one: what is revoked by it ends this caller, too.
     """
 
     owner: Owner
     how: str
     until: float | None = None
+    user: UserInfo | None = None
+    token: str = ""
+
+    @property
+    def principal(self) -> tuple[str, str]:
+        """(issuer, subject): who it is, wherever they act."""
+        return self.owner.issuer, self.owner.subject

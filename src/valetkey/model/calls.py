@@ -16,12 +16,20 @@ class Presented:
     """What a request brings to say who is calling.
 
     Attributes:
-        scheme: the kind of credential, such as ``host`` for a host program that vouches for its thread.
+        scheme: the kind of credential: ``host`` for a host program that vouches for its thread, ``bearer`` for a
+            token, ``session`` for a browser's cookie, ``anonymous`` for nothing at all.
         value: the credential itself.
+        address: the client's, for limits and the audit log; empty where no socket tells.
     """
 
     scheme: str
     value: str | Secret
+    address: str = ""
+
+
+BEARER = "bearer"
+SESSION = "session"
+NOTHING = "anonymous"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

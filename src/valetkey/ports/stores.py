@@ -1,14 +1,22 @@
-"""What we ask of a database: connections, interactions, revocations, who leads."""
+"""What we ask of a database: connections, interactions, revocations, who leads; accounts, tokens, stops, audit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection, Health, Sealed, Standing
 from valetkey.model.interactions import Interaction, InteractionKind
 from valetkey.model.revocations import Revocation
+
+if TYPE_CHECKING:
+    # Pydantic's models load with the first server, not with the first Pocket.
+    from valetkey.model.accounts import Account
+    from valetkey.model.audit import Record
+    from valetkey.model.stops import Stop, StopKind
+    from valetkey.model.tokens import Token, TokenKind
+    from valetkey.model.workspaces import WorkspaceInfo
 
 
 class ConnectionStore(Protocol):
@@ -204,4 +212,157 @@ class InteractionStore(Protocol):
 
     async def reseal(self, interaction: Interaction, *, payload: Sealed, answer: Sealed | None) -> bool:
         """Replace what is sealed, and nothing else, where version and payload still are as given."""
+        ...
+
+
+class AccountStore(Protocol):
+    """Local accounts. Every method is one unit of work."""
+
+    async def get(self, name: str) -> Account | None:
+        """The account of that name."""
+        ...
+
+    async def insert(self, account: Account) -> bool:
+        """Save a new one; False when the name is taken: nothing is written."""
+        ...
+
+    async def save(self, account: Account, *, version: int) -> bool:
+        """Replace the row where its version still is ``version`` (compare-and-set); False when it moved on."""
+        ...
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Account]:
+        """All of them by name, following that one. A damaged row is logged and left out."""
+        ...
+
+
+class TokenStore(Protocol):
+    """What we issued. Every method is one unit of work."""
+
+    async def insert(self, token: Token) -> bool:
+        """Save a new one. False, and nothing is written, when its parent is named and is not there, revoked or over.
+
+        Of two at once, a parent's revocation and this, one comes first: no child of a revoked token is left alive.
+        """
+        ...
+
+    async def get(self, token_id: str) -> Token | None:
+        """One by its id, revoked or not."""
+        ...
+
+    async def by_digest(self, digest: str) -> Token | None:
+        """One by its hash, revoked or not."""
+        ...
+
+    async def of_principal(self, issuer: str, subject: str) -> Sequence[Token]:
+        """Those of one principal that are neither revoked nor over, newest first; all kinds."""
+        ...
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[Token]:
+        """All of them by id, following that one, revoked or not. A damaged row is logged and left out."""
+        ...
+
+    async def revoke(self, token_id: str, *, now: float, by: str, reason: str) -> int:
+        """Revoke it and all that was made with it, and with that, and stop each; how many. In one transaction."""
+        ...
+
+    async def revoke_all(
+        self, issuer: str, subject: str, *, kinds: Collection[TokenKind], keep: str, now: float, by: str, reason: str
+    ) -> int:
+        """Revoke a principal's tokens of these kinds but the one with the id ``keep``; as ``revoke`` does; how many."""
+        ...
+
+    async def spend(self, token_id: str, *, now: float) -> bool:
+        """Revoke it where nobody did: what is for one use is used by one; False: it was used, or is not there."""
+        ...
+
+    async def used(self, token_id: str, *, at: float) -> None:
+        """Note when it was last used; never earlier than noted."""
+        ...
+
+    async def rehash(self, token_id: str, *, before: str, digest: str, key_id: str) -> bool:
+        """Replace its hash, and nothing else, where it still is as given."""
+        ...
+
+    async def key_ids(self, *, now: float) -> Mapping[str, int]:
+        """How many that are neither revoked nor over each root key signed or hashed."""
+        ...
+
+    async def sweep(self, *, before: float) -> int:
+        """Remove those that were revoked or over before that (epoch seconds); how many."""
+        ...
+
+
+class StopStore(Protocol):
+    """What is stopped. Revisions are given in the order in which changes are committed."""
+
+    async def revision(self) -> int:
+        """The newest revision; 0: nothing was ever stopped. Cheap: it is asked each second."""
+        ...
+
+    async def since(self, revision: int) -> Sequence[Stop]:
+        """Changes after that revision, lifted ones too, in order."""
+        ...
+
+    async def put(self, stop: Stop) -> None:
+        """Stop it, or change why; a new revision."""
+        ...
+
+    async def lift(self, kind: StopKind, target: str, *, now: float) -> bool:
+        """Stop it no more; False: it was not stopped."""
+        ...
+
+    async def active(self, *, now: float) -> Sequence[Stop]:
+        """Those in force, by kind and target; tokens left out."""
+        ...
+
+    async def sweep(self, *, before: float) -> int:
+        """Remove those that ended, or were lifted, before that (epoch seconds); how many."""
+        ...
+
+
+class WorkspaceStore(Protocol):
+    """Workspaces. Every method is one unit of work."""
+
+    async def get(self, name: str) -> WorkspaceInfo | None:
+        """One by its name."""
+        ...
+
+    async def insert(self, workspace: WorkspaceInfo) -> bool:
+        """Save a new one; False when the name is taken: nothing is written."""
+        ...
+
+    async def save(self, workspace: WorkspaceInfo) -> bool:
+        """Replace it; False: it is not there."""
+        ...
+
+    async def delete(self, name: str) -> bool:
+        """Remove it; False: it was not there."""
+        ...
+
+    async def page(self, *, after: str = "", limit: int = 500) -> Sequence[WorkspaceInfo]:
+        """All of them by name, following that one. A damaged row is logged and left out."""
+        ...
+
+
+class AuditStore(Protocol):
+    """The audit log; it only grows."""
+
+    async def head(self) -> Record | None:
+        """The newest record; None: there is none."""
+        ...
+
+    async def append(self, records: Sequence[Record]) -> bool:
+        """Save these, all or none. False when a number is taken: somebody else wrote meanwhile."""
+        ...
+
+    async def page(self, *, after: int = 0, limit: int = 500) -> Sequence[Record]:
+        """Records by number, following that one.
+
+        Raises:
+            StoreUnavailable: a record cannot be read: none is left out of a log.
+        """
+        ...
+
+    async def latest(self, *, limit: int) -> Sequence[Record]:
+        """The newest ones, in order of their numbers."""
         ...

@@ -156,6 +156,14 @@ class Home(Protocol):
         """
         ...
 
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Run on the home loop, and do not wait for it.
+
+        Raises:
+            RuntimeError: the home loop has ended.
+        """
+        ...
+
     def quiet(self) -> None:
         """End what runs by itself in the background; what else was handed in goes on."""
         ...

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from valetkey.identity.issuers import TrustedIssuer
 from valetkey.secret import Secret
 
 USUAL_PORTS = {"https": 443, "http": 80}
@@ -104,3 +105,76 @@ class General:
     use_prebuilt_auth: bool = True
     metrics: frozenset[Literal["prometheus", "opentelemetry"]] = frozenset()
     metrics_token: Secret | None = None
+
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who is let in, and what they are given.
+
+    Attributes:
+        jwt_secret: with it our access tokens are signed HS256, and those that others sign with it are taken
+            (decision 20); at least 32 bytes. None: they are signed with a key of the vault (ES256).
+        issuer, audience, namespace: of our own tokens; empty: of the public address, or with ``jwt_secret`` those of
+            the contract.
+        issuers: whose users are let in, too.
+        root_token: who presents it may do everything; at least 32 characters.
+        token_lifetime, max_token_lifetime: seconds that an access token lives by default, and at most.
+        session_idle, session_lifetime: seconds that a browser's session lives without use, and at most.
+        login_time: seconds that a login waits for its person (``MAXIMUM_LOGIN_TIME``).
+        audit: whether the audit log is kept.
+        audit_file: JSON lines of the same; empty: none.
+    """
+
+    jwt_secret: Secret | None = None
+    issuer: str = ""
+    audience: str = ""
+    namespace: str = ""
+    issuers: tuple[TrustedIssuer, ...] = ()
+    root_token: Secret | None = None
+    token_lifetime: float = 3600.0
+    max_token_lifetime: float = 31 * DAY
+    session_idle: float = DAY / 3
+    session_lifetime: float = 14 * DAY
+    login_time: float = 180.0
+    audit: bool = True
+    audit_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """Requests a second in the long run, and how many at once."""
+
+    per_second: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """The server.
+
+    Attributes:
+        public_base_url: what browsers call us; empty: by host and port.
+        base_path: what a reverse proxy leaves before our own paths, such as ``/valetkey``; empty: nothing.
+        allow_origins: whose pages may call us from a browser; never any with credentials.
+        trusted_proxies: addresses whose ``X-Forwarded-For`` and ``-Proto`` are believed.
+        tls_cert, tls_key: PEM files; empty: no TLS.
+        startup_functions: ``file.py:func`` or ``module:func``, run before the doors open.
+        rate, signed_in_rate: for each address, and for each one with a token of ours.
+        server_id: this instance's name; empty: a random one.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9527
+    public_base_url: str = ""
+    base_path: str = ""
+    allow_origins: tuple[str, ...] = ()
+    trusted_proxies: frozenset[str] = frozenset()
+    tls_cert: str = ""
+    tls_key: str = ""
+    startup_functions: tuple[str, ...] = ()
+    rate: Rate = Rate(per_second=100, burst=500)
+    signed_in_rate: Rate = Rate(per_second=1000, burst=5000)
+    server_id: str = ""
