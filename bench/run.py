@@ -18,9 +18,12 @@ import sys
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import jwt_tokens
 import refresh_herd
 import refresh_rate
 import results
@@ -29,6 +32,8 @@ from results import ROUNDS, Part, Row
 
 HERE = Path(__file__).resolve().parent
 HYPERPOCKET = "0.5.7"
+FASTMCP = "4.1.2"
+HYPHA = "0.21.137"
 
 
 def peer(name: str, pinned: str) -> Path:
@@ -91,6 +96,38 @@ def tool_call(*, small: bool) -> Part:
     return Part(rows, beside=f"hyperpocket {HYPERPOCKET}")
 
 
+def jwt_checks(name: str, alg: str, path: str) -> float:
+    """Tokens per second of that algorithm, by ours or by that peer."""
+    me = Path(sys.executable)
+    how: dict[str, tuple[Path, str, list[str]]] = {
+        "valetkey": (me, "jwt_valetkey.py", ["once"]),
+        "valetkey-again": (me, "jwt_valetkey.py", ["again"]),
+        "fastmcp": (peer("fastmcp", FASTMCP), "jwt_fastmcp.py", []),
+        "hypha": (peer("hypha", HYPHA), "jwt_hypha.py", []),
+        "pyjwt": (me, "jwt_pyjwt.py", []),
+        "bare": (me, "jwt_bare.py", []),
+    }
+    python, script, more = how[name]
+    return measured(python, script, alg, path, *more)
+
+
+def jwt(*, small: bool) -> Part:
+    """A signed token of 1 KB, its issuer's key known, to a UserInfo; beside others, and beside the bare check."""
+    part = jwt_tokens.first_time(jwt_checks, small=small)
+    return replace(part, beside=_jwt_peers("fastmcp", "hypha"))
+
+
+def jwt_again(*, small: bool) -> Part:
+    """The same token presented again: what was verified is remembered, and its end and revocation still hold."""
+    return replace(jwt_tokens.again(jwt_checks, small=small), beside=_jwt_peers("fastmcp"))
+
+
+def _jwt_peers(*names: str) -> str:
+    pinned = {"fastmcp": FASTMCP, "hypha": HYPHA}
+    libraries = (f"{name} {version(name)}" for name in ("pyjwt", "cryptography"))
+    return ", ".join([*(f"{name} {pinned[name]}" for name in names), *libraries])
+
+
 def imports(*, small: bool) -> Part:
     """Wall time of importing, in a process of its own."""
     python = peer("hyperpocket", HYPERPOCKET)
@@ -123,6 +160,8 @@ def imports(*, small: bool) -> Part:
 
 BENCHMARKS: dict[str, Callable[..., Part]] = {
     "tool-call": tool_call,
+    "jwt": jwt,
+    "jwt-again": jwt_again,
     "import": imports,
     "refresh-herd": refresh_herd.measure,
     "vault-scale": vault_scale.measure,

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
         AuthHandlerInterface as AuthHandlerInterface,
     )
     from valetkey.connections.states import AuthState as AuthState
+    from valetkey.entrypoints.fastapi import (
+        current_user as current_user,
+    )
+    from valetkey.entrypoints.fastapi import (
+        mount_valetkey as mount_valetkey,
+    )
+    from valetkey.entrypoints.fastapi import (
+        optional_user as optional_user,
+    )
+    from valetkey.entrypoints.fastapi import (
+        require as require,
+    )
+    from valetkey.entrypoints.fastapi import (
+        require_scope as require_scope,
+    )
     from valetkey.entrypoints.pocket.auth import (
         InMemorySessionStorage as InMemorySessionStorage,
     )
@@ -44,8 +59,14 @@ if TYPE_CHECKING:
     )
     from valetkey.entrypoints.pocket.futures import FutureStore as FutureStore
     from valetkey.entrypoints.pocket.pocket import Pocket as Pocket
+    from valetkey.entrypoints.web.interaction import (
+        confirm_link as confirm_link,
+    )
     from valetkey.errors import (
         AmbiguousConnection as AmbiguousConnection,
+    )
+    from valetkey.errors import (
+        ApprovalRequired as ApprovalRequired,
     )
     from valetkey.errors import (
         AuthExpired as AuthExpired,
@@ -90,13 +111,22 @@ if TYPE_CHECKING:
         MissingSetting as MissingSetting,
     )
     from valetkey.errors import (
+        NotFound as NotFound,
+    )
+    from valetkey.errors import (
         PortTaken as PortTaken,
     )
     from valetkey.errors import (
         ProviderUnavailable as ProviderUnavailable,
     )
     from valetkey.errors import (
+        RateLimited as RateLimited,
+    )
+    from valetkey.errors import (
         RefreshFailed as RefreshFailed,
+    )
+    from valetkey.errors import (
+        StartupFailed as StartupFailed,
     )
     from valetkey.errors import (
         StoreUnavailable as StoreUnavailable,
@@ -122,6 +152,39 @@ if TYPE_CHECKING:
     from valetkey.errors import (
         VaultError as VaultError,
     )
+    from valetkey.identity.running import (
+        _parse_token as _parse_token,
+    )
+    from valetkey.identity.running import (
+        parse_token as parse_token,
+    )
+    from valetkey.model.users import (
+        ScopeInfo as ScopeInfo,
+    )
+    from valetkey.model.users import (
+        TokenConfig as TokenConfig,
+    )
+    from valetkey.model.users import (
+        UserInfo as UserInfo,
+    )
+    from valetkey.model.users import (
+        UserPermission as UserPermission,
+    )
+    from valetkey.model.users import (
+        UserTokenInfo as UserTokenInfo,
+    )
+    from valetkey.model.users import (
+        create_scope as create_scope,
+    )
+    from valetkey.model.users import (
+        generate_jwt_scope as generate_jwt_scope,
+    )
+    from valetkey.model.users import (
+        parse_scope as parse_scope,
+    )
+    from valetkey.model.workspaces import (
+        WorkspaceInfo as WorkspaceInfo,
+    )
     from valetkey.providers.inline import OAuthHandler as OAuthHandler
     from valetkey.providers.names import AuthProvider as AuthProvider
     from valetkey.secret import Secret as Secret
@@ -132,13 +195,22 @@ if TYPE_CHECKING:
 _HOMES = {
     "connections.handler": ("AuthContext", "AuthHandlerInterface", "AuthenticateRequest", "AuthenticateResponse"),
     "connections.states": ("AuthState",),
+    "entrypoints.fastapi": (
+        "current_user",
+        "mount_valetkey",
+        "optional_user",
+        "require",
+        "require_scope",
+    ),
     "entrypoints.pocket.auth": ("InMemorySessionStorage", "PocketAuth"),
     "entrypoints.pocket.config": ("OAuth2AuthConfig", "config"),
     "entrypoints.pocket.decorators": ("from_func", "function_tool", "tool"),
     "entrypoints.pocket.futures": ("FutureStore",),
     "entrypoints.pocket.pocket": ("Pocket",),
+    "entrypoints.web.interaction": ("confirm_link",),
     "errors": (
         "AmbiguousConnection",
+        "ApprovalRequired",
         "AuthExpired",
         "AuthRefused",
         "AuthRequired",
@@ -153,9 +225,12 @@ _HOMES = {
         "InvalidSetting",
         "KeyUnavailable",
         "MissingSetting",
+        "NotFound",
         "PortTaken",
         "ProviderUnavailable",
+        "RateLimited",
         "RefreshFailed",
+        "StartupFailed",
         "StoreUnavailable",
         "ToolFailed",
         "ToolTimeout",
@@ -165,6 +240,18 @@ _HOMES = {
         "ValetkeyError",
         "VaultError",
     ),
+    "identity.running": ("_parse_token", "parse_token"),
+    "model.users": (
+        "ScopeInfo",
+        "TokenConfig",
+        "UserInfo",
+        "UserPermission",
+        "UserTokenInfo",
+        "create_scope",
+        "generate_jwt_scope",
+        "parse_scope",
+    ),
+    "model.workspaces": ("WorkspaceInfo",),
     "providers.inline": ("OAuthHandler",),
     "providers.names": ("AuthProvider",),
     "secret": ("Secret",),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import OrderedDict
 
+from valetkey.audit import Audit, kept
 from valetkey.connections.finder import Finder
 from valetkey.errors import ValetkeyError
-from valetkey.model.calls import Connected, Lent
+from valetkey.model.audit import Action, Entry
+from valetkey.model.calls import Allowed, Connected, Lent
 from valetkey.model.connections import DEFAULT_PROFILE, Connection, Credential
 from valetkey.ports.stores import ConnectionStore
 from valetkey.secret import Secret
@@ -20,7 +23,8 @@ CONVERSATIONS = 10_000
 class Lender:
     """Lends credentials, and remembers which connections a conversation was lent: never their values."""
 
-    def __init__(self, *, sealer: Sealer, finder: Finder, store: ConnectionStore) -> None:
+    def __init__(self, *, sealer: Sealer, finder: Finder, store: ConnectionStore, audit: Audit | None = None) -> None:
+        self._audit = audit
         self._sealer = sealer
         self._finder = finder
         self._store = store
@@ -28,12 +32,16 @@ class Lender:
         self._conversations: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     async def lend(self, connected: Connected) -> Lent:
-        """Unseal what the connections hold, for this one call.
+        """Unseal what the connections hold, for this one call; each loan is in the audit log before.
 
         Raises:
+            StoreUnavailable: the audit log cannot be written: nothing is lent without it.
             VaultError: a credential cannot be opened.
         """
         call = connected.allowed.call
+        audit = kept(self._audit)
+        if audit is not None and connected.connections:
+            await self._note(audit, connected)
         variables: dict[str, Secret] = {}
         secrets: list[Secret] = []
         origins: frozenset[str] = frozenset()
@@ -54,6 +62,11 @@ class Lender:
             secrets=tuple(secrets),
             origins=origins,
         )
+
+    @staticmethod
+    async def _note(audit: Audit, connected: Connected) -> None:
+        entries = [_loan(connected.allowed, connection) for connection in connected.connections]
+        await asyncio.gather(*(audit.note(entry) for entry in entries))
 
     def _remember(self, conversation: str, connections: tuple[Connection, ...]) -> frozenset[str]:
         """Note what is lent now; what was lent before, besides."""
@@ -82,6 +95,25 @@ class Lender:
                 continue
             secrets.extend((*_values(credential), *handler.variables(credential).values()))
         return secrets
+
+
+def _loan(allowed: Allowed, connection: Connection) -> Entry:
+    caller, owner = allowed.caller, allowed.caller.owner
+    return Entry(
+        action=Action.LEND,
+        issuer=owner.issuer,
+        subject=owner.subject,
+        user="" if caller.user is None else caller.user.id,
+        workspace=owner.workspace,
+        what=connection.id,
+        rule=allowed.rule,
+        details={
+            "tool": allowed.call.tool,
+            "provider": connection.provider,
+            "handler": connection.handler,
+            "entrance": allowed.call.entrance,
+        },
+    )
 
 
 def _profile(connected: Connected) -> str:

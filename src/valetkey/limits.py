@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from valetkey.errors import RateLimited
 from valetkey.ports.messages import Counters
+
+LONGEST = 128
+"""Characters of a name that is counted by itself; a longer one by its hash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,25 +54,30 @@ class Limits:
 
     async def count(self, limit: Limit, who: str) -> int:
         """Count one, and give how many there are in the present period."""
-        return await self._counters.add(f"limit:{limit.name}:{who}", period=limit.period)
+        return await self._counters.add(_key(limit, who), period=limit.period)
 
     async def take(self, limit: Limit, who: str) -> None:
         """Count one.
 
         Raises:
-            RateLimited: it is one too many.
+            RateLimited: it is one too many; ``retry_after`` is what is left of the period.
         """
-        self.judge(limit, await self.count(limit, who))
+        if await self.count(limit, who) > limit.most:
+            raise self.refusal(limit, who)
 
     async def look(self, limit: Limit, who: str) -> None:
         """Count none.
 
         Raises:
-            RateLimited: as many as are let on were counted already.
+            RateLimited: as many as are let on were counted already; ``retry_after`` is what is left of the period.
         """
-        count = await self._counters.add(f"limit:{limit.name}:{who}", 0, period=limit.period)
-        if count >= limit.most:
-            raise refusal(limit)
+        if await self._counters.add(_key(limit, who), 0, period=limit.period) >= limit.most:
+            raise self.refusal(limit, who)
+
+    def refusal(self, limit: Limit, who: str) -> RateLimited:
+        """What whoever is over the limit is told."""
+        left = self._counters.left(_key(limit, who))
+        return refusal(limit, left=left)
 
     @staticmethod
     def judge(limit: Limit, count: int) -> None:
@@ -80,7 +90,31 @@ class Limits:
             raise refusal(limit)
 
 
-def refusal(limit: Limit) -> RateLimited:
-    """What whoever is over the limit is told."""
-    seconds = math.ceil(limit.period)
+class Watch:
+    """Tells of whoever fails too often (decision 29): once in a period, whichever instance counts.
+
+    Args:
+        tell: takes the kind, ``subject`` or ``address``, who it is, and how many failures there were.
+    """
+
+    def __init__(self, limits: Limits, *, tell: Callable[[str, str, str], None]) -> None:
+        self._limits = limits
+        self._tell = tell
+
+    async def failed(self, *, subject: str = "", address: str = "") -> None:
+        """Count one failure; where nobody is known, or no address, that is left out."""
+        for kind, who in (("subject", subject), ("address", address)):
+            if who and await self._limits.count(SUSPICIOUS, f"{kind}:{who}") == SUSPICIOUS.most:
+                self._tell(kind, who, str(SUSPICIOUS.most))
+
+
+def refusal(limit: Limit, *, left: float | None = None) -> RateLimited:
+    """What whoever is over the limit is told; ``left``: seconds of the present period, at most all of it."""
+    seconds = max(1, math.ceil(limit.period if left is None else min(left, limit.period)))
     return RateLimited(f"{limit.text} Try again in {seconds} s.", retry_after=seconds)
+
+
+def _key(limit: Limit, who: str) -> str:
+    if len(who) > LONGEST or not who.isprintable():  # printable: no half characters either
+        who = "#" + hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"limit:{limit.name}:{who}"

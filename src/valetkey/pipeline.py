@@ -49,13 +49,15 @@ class Road:
         Raises:
             InvalidArguments: the arguments do not fit the tool.
             Unauthenticated, CouldNotTell: identify.
-            Denied: decide.
+            Denied, ApprovalRequired: decide.
             AuthRequired, ProviderUnavailable: connect.
             VaultError: lend.
         """
         arguments = tool.bind(call.arguments)
         caller = await self.chain.identify(presented)
-        allowed = self.policy.decide(caller, replace(call, needs=tool.needs) if call.needs != tool.needs else call)
+        # What is decided on is what the tool needs, whatever the call says.
+        asked = call if call.needs == tool.needs else replace(call, needs=tool.needs)
+        allowed = await self.policy.decide(caller, asked)
         connected = await self.connector.connect(allowed)
         lent = await self.lender.lend(connected)
         try:

@@ -77,6 +77,26 @@ async def test_the_first_count_begins_a_period_that_later_ones_do_not_stretch(co
     assert time.monotonic() - began >= 0.28
 
 
+async def test_an_amount_of_nothing_only_looks_and_begins_no_period(counters):
+    assert await counters.add("k", 0, period=60) == 0
+    assert counters.left("k") is None
+    assert await counters.add("k", 3, period=60) == 3
+    assert await counters.add("k", 0, period=60) == 3
+    assert 59 < counters.left("k") <= 60
+
+
+async def test_looking_after_a_period_finds_nothing_of_it():
+    clock = ManualClock()
+    counters = LocalCounters(ticks=clock.monotonic)
+    await counters.add("k", 3, period=10)
+    clock.advance(10)
+    assert await counters.add("k", 0, period=10) == 0
+    counters.end_in("k", 5)  # others count, this process did not yet
+    assert await counters.add("k", 0, period=10) == 0
+    assert await counters.add("k", period=10) == 1
+    assert counters.left("k") == 5
+
+
 async def test_counts_from_many_tasks_are_all_counted(counters):
     sums = await asyncio.gather(*(counters.add("k", period=60) for _ in range(100)))
     assert max(sums) == 100
@@ -113,6 +133,18 @@ async def test_keys_whose_period_is_over_take_no_room():
 async def test_processes_count_together(emptied):
     one, other = Process(emptied.url), Process(emptied.url)
     assert [await one.add(), await other.add(), await one.add()] == [1, 2, 3]
+    await one.close()
+    await other.close()
+
+
+async def test_who_only_looks_sees_what_others_counted_and_for_how_long(emptied):
+    one, other = Process(emptied.url), Process(emptied.url)
+    await one.add(amount=3)
+    assert await other.add(amount=0) == 3
+    assert 59 < other.counters.left("k") <= 60
+    assert emptied.tell("EXISTS", "{valetkey}:count:other") == b":0"
+    assert await other.add("other", 0) == 0
+    assert emptied.tell("EXISTS", "{valetkey}:count:other") == b":0"
     await one.close()
     await other.close()
 

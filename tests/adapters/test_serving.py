@@ -248,9 +248,8 @@ async def test_an_answer_under_way_is_finished_when_we_stop() -> None:
 
 
 async def test_what_does_not_end_is_cut_within_the_grace_and_without_a_word(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(serving, "_GRACE", 0.05)
     asked, cancelled = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -260,7 +259,9 @@ async def test_what_does_not_end_is_cut_within_the_grace_and_without_a_word(
         finally:
             cancelled.set()
 
-    listener = Listener(app, host="127.0.0.1", port=0, setting="internal_server_port")
+    listener = Listener(
+        app, host="127.0.0.1", port=0, setting="internal_server_port", bounds=serving.Bounds(grace=0.05)
+    )
     await listener.start()
     visitor = asyncio.create_task(raw(listener.port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     await asked.wait()
@@ -289,16 +290,13 @@ async def test_idle_connections_do_not_hold_up_a_stop() -> None:
     ],
     ids=["nothing", "half a line", "half a body", "a whole one and a half"],
 )
-async def test_a_request_that_never_becomes_whole_is_cut_off(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
-    monkeypatch.setattr(serving, "_WHOLE", 0.05)
-    monkeypatch.setattr(serving, "_KEEP_ALIVE", 0.05)
-
+async def test_a_request_that_never_becomes_whole_is_cut_off(sent: bytes) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (await receive()).get("more_body"):
             pass
         await hello(scope, receive, send)
 
-    async with listening(app, host="127.0.0.1") as listener:
+    async with listening(app, host="127.0.0.1", bounds=serving.Bounds(whole=0.05, keep_alive=1)) as listener:
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
         writer.write(sent)
         with contextlib.suppress(ConnectionResetError):
@@ -353,9 +351,8 @@ async def test_a_request_sees_nothing_of_the_call_that_started_the_server() -> N
         assert (await asyncio.to_thread(get, "127.0.0.1", listener.port))[2].endswith(" unset")
 
 
-async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "_CONNECTIONS", 3)
-    async with listening(host="127.0.0.1") as listener:
+async def test_too_many_connections_are_turned_away() -> None:
+    async with listening(host="127.0.0.1", bounds=serving.Bounds(connections=3)) as listener:
         writers = [(await asyncio.open_connection("127.0.0.1", listener.port))[1] for _ in range(3)]
         assert (await asyncio.to_thread(get, "127.0.0.1", listener.port))[0] == 503
         for writer in writers:

@@ -25,7 +25,18 @@ from valetkey.adapters.prometheus import PrometheusRecorder
 from valetkey.adapters.telemetry import OTHER, Labels, Observer, Recorders
 from valetkey.errors import InvalidSetting, MissingSetting, StoreUnavailable
 from valetkey.model.connections import Health
-from valetkey.model.events import BreakerMoved, Event, Outcome, Refreshed, Resealed, Revoked, Swept, Unreadable
+from valetkey.model.events import (
+    Audited,
+    BreakerMoved,
+    Event,
+    Outcome,
+    Refreshed,
+    Resealed,
+    Revoked,
+    Suspicious,
+    Swept,
+    Unreadable,
+)
 from valetkey.providers.registry import Registry
 from valetkey.settings.pocket import Config
 from valetkey.testing.clock import ManualClock
@@ -63,6 +74,10 @@ EVENTS: list[tuple[Event, dict[tuple[str, str], float]]] = [
     (Swept(rows=7), {("valetkey_swept_rows_total", ""): 7}),
     (Unreadable(what="connection"), {("valetkey_unreadable_total", "what=connection"): 1}),
     (Unreadable(what="a row named eve"), {("valetkey_unreadable_total", "what=other"): 1}),
+    (Audited(action="call", outcome="denied"), {("valetkey_audit_records_total", "action=call,outcome=denied"): 1}),
+    (Audited(action="eve", outcome="eve"), {("valetkey_audit_records_total", "action=other,outcome=other"): 1}),
+    (Suspicious(kind="address"), {("valetkey_suspicious_total", "kind=address"): 1}),
+    (Suspicious(kind="eve"), {("valetkey_suspicious_total", "kind=other"): 1}),
 ]
 
 
@@ -332,6 +347,11 @@ def test_every_event_moves_its_instrument_in_opentelemetry(otel: Collected, labe
         "valetkey.refresh.duration": {f"valetkey.ahead=True,{slack}": 0.3, f"valetkey.ahead=False,{other}": 0.0},
         "valetkey.breaker.open": {slack: 1},
         "valetkey.revocations": {"valetkey.outcome=transient,valetkey.provider=github": 1},
+        "valetkey.audit.records": {
+            "valetkey.action=call,valetkey.outcome=denied": 1,
+            "valetkey.action=other,valetkey.outcome=other": 1,
+        },
+        "valetkey.suspicious": {"valetkey.kind=address": 1, "valetkey.kind=other": 1},
         "valetkey.vault.resealed": {"": 5},
         "valetkey.vault.failures": {"": 2},
         "valetkey.swept": {"": 7},

@@ -117,7 +117,8 @@ def test_the_policy_is_shown(capsys):
     assert main(["policy", "show", "--json"]) == 0
     rules = json.loads(capsys.readouterr().out)
     assert "own-pocket" in {rule["name"] for rule in rules}
-    assert all(set(rule) == {"name", "text"} and rule["text"].endswith(".") for rule in rules)
+    assert all(set(rule) == {"name", "effect", "source", "conditions", "text"} for rule in rules)
+    assert all(rule["text"].endswith(".") for rule in rules)
     assert main(["policy", "show"]) == 0
     assert rules[0]["text"] in capsys.readouterr().out
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.stores.values import in_sqlite
+from tests.stores.values import a_record, a_token, in_sqlite
 from tests.vault.keys import Dice, Given
 from tests.vault.rows import Vault
 from valetkey.adapters.keys_file import FileKeys
@@ -22,7 +22,7 @@ from valetkey.cli.main import main
 from valetkey.ports.world import Key, KeySource
 from valetkey.vault.reseal import TTL, WORK
 
-COUNTS = {"connections", "interactions", "revocations", "waiting"}
+COUNTS = {"connections", "interactions", "revocations", "waiting", "tokens", "audit"}
 FIELDS = COUNTS | {"id", "source", "created_at", "here", "writes", "removable"}
 
 
@@ -165,6 +165,30 @@ def test_drop_old_keeps_a_key_that_is_still_needed(home, filled, capsys):
     assert listed(capsys)[filled.id]["waiting"] == 1
     main(["vault", "status"])
     assert "1 row is on this machine's disk" in capsys.readouterr().out
+
+
+def test_drop_old_keeps_a_key_that_tokens_or_the_audit_log_are_verified_with(home, filled, capsys):
+    now = SystemClock().now()
+
+    async def issue(vault: Vault) -> None:
+        for end in (None, now + 600, now - 600):
+            await vault.stores.identity.tokens.insert(a_token(key_id=filled.id, expires_at=end))
+        await vault.stores.identity.audit.append([a_record(1, key_id=filled.id)])
+
+    stored(home, issue)
+    assert main(["vault", "rotate", "--drop-old"]) == 0
+    said = capsys.readouterr().out
+    kept = "2 tokens of ours would end with it, records of the audit log are verified with it"
+    assert f"Kept the key {filled.id}: {kept}." in said
+    row = listed(capsys)[filled.id]
+    assert (row["tokens"], row["audit"], row["removable"], row["connections"]) == (2, True, False, 0)
+    main(["vault", "status"])
+    said = capsys.readouterr().out
+    assert "verifies 2 of our tokens and the audit log" in said
+    assert "--reseal-only" not in said
+    (home / "vault.keys").write_text("\n".join((home / "vault.keys").read_text().splitlines()[:-1]) + "\n")
+    main(["vault", "status"])
+    assert f"The key {filled.id}, which verifies 2 of our tokens" in capsys.readouterr().out
 
 
 def test_reseal_only_adds_no_key(home, filled, capsys):

@@ -66,7 +66,7 @@ def test_each_class_is_rendered_on_each_surface():
 
 def test_an_error_that_could_pass_later_says_so_alike_on_http_and_websocket():
     later = {cls for cls, row in RENDERINGS.items() if row.close == 1013}
-    assert later == {cls for cls in later if RENDERINGS[cls].http == 503}
+    assert later == {cls for cls in later if RENDERINGS[cls].http in {429, 503}}
     assert errors.ProviderUnavailable in later
 
 
@@ -76,6 +76,10 @@ def made(cls):
             return cls("do this", url="https://login.test/a", provider="slack")
         case "ExchangeFailed":
             return cls("do this", sent=True)
+        case "RateLimited":
+            return cls("do this", retry_after=7)
+        case "ApprovalRequired":
+            return cls("do this", url="https://login.test/a")
         case _:
             return cls("do this")
 
@@ -108,3 +112,5 @@ def test_what_a_caller_needs_is_on_the_error():
     required = made(errors.AuthRequired)
     assert (required.url, required.provider) == ("https://login.test/a", "slack")
     assert made(errors.ExchangeFailed).sent is True
+    assert made(errors.RateLimited).retry_after == 7
+    assert made(errors.ApprovalRequired).url == "https://login.test/a"

@@ -30,7 +30,7 @@ SHORTCUTS = """
 
     async def whole(road: Road, presented: Presented, tool: Tool, call: Call) -> ToolResult:
         caller = await road.chain.identify(presented)
-        allowed = road.policy.decide(caller, call)
+        allowed = await road.policy.decide(caller, call)
         connected = await road.connector.connect(allowed)
         lent = await road.lender.lend(connected)
         return await run(tool, lent, call.arguments)
@@ -38,9 +38,9 @@ SHORTCUTS = """
 
     async def short(road: Road, presented: Presented, tool: Tool, call: Call) -> None:
         caller = await road.chain.identify(presented)
-        allowed = road.policy.decide(caller, call)
+        allowed = await road.policy.decide(caller, call)
         connected = await road.connector.connect(allowed)
-        road.policy.decide(presented, call)  # wrong: nobody identified
+        await road.policy.decide(presented, call)  # wrong: nobody identified
         await road.connector.connect(caller)  # wrong: nobody decided
         await road.connector.connect(call)  # wrong: nobody decided
         await road.lender.lend(allowed)  # wrong: nobody connected

@@ -206,11 +206,11 @@ class TestWhose:
 async def allowed(needs: Needs, **call: object):
     caller = await Chain([Vouched()]).identify(Presented(scheme=HOST, value="ann"))
     declared = Call(tool="post", needs=needs, entrance="pocket")
-    return Policy().decide(caller, declared if not call else Call(**{"tool": "post", "needs": needs, **call}))  # type: ignore[arg-type]
+    return await Policy().decide(caller, declared if not call else Call(**{"tool": "post", "needs": needs, **call}))  # type: ignore[arg-type]
 
 
 class TestPolicy:
-    """Decision 32: two rules for a script, and nothing else."""
+    """Decision 32: two rules for a script, and nothing else; the third is the chat's."""
 
     async def test_a_program_may_call_the_tools_of_its_own_pocket(self):
         decided = await allowed(PUBLIC)

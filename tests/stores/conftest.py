@@ -10,7 +10,7 @@ from sqlalchemy import delete
 
 from tests.real.postgres import Pgbouncer, Postgres, find_pgbouncer
 from tests.real.valkey import Valkey, running
-from tests.stores.values import ADA, Stores, in_memory, in_postgres, in_redis, in_sqlite
+from tests.stores.values import ADA, IdentityStores, Stores, in_memory, in_postgres, in_redis, in_sqlite
 from valetkey.adapters.sql.tables import metadata
 
 
@@ -22,6 +22,17 @@ def stores(request: pytest.FixtureRequest, home: Path) -> Iterator[Stores]:
         return
     made = in_memory() if request.param == "memory" else in_sqlite(home / "valetkey.db")
     yield made
+    made.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "pgbouncer"])
+def identity(request: pytest.FixtureRequest, home: Path) -> Iterator[IdentityStores]:
+    """Empty stores of identity of each kind in turn; beside Redis they are in SQLite, too."""
+    if request.param in {"postgres", "pgbouncer"}:
+        yield request.getfixturevalue(f"{request.param}_emptied").identity
+        return
+    made = in_memory() if request.param == "memory" else in_sqlite(home / "valetkey.db")
+    yield made.identity
     made.close()
 
 

@@ -13,7 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import valetkey.adapters.sql
-from tests.stores.values import Stores, a_connection, in_sqlite
+from tests.stores.values import Stores, a_connection, a_token, in_sqlite
 from valetkey.adapters.sql import schema
 from valetkey.adapters.sql.tables import metadata
 from valetkey.errors import StoreUnavailable
@@ -48,6 +48,43 @@ def test_migrating_gives_the_tables_that_the_statements_are_built_on(made):
     assert index["unique"] == 1
     for phase in ("open", "claimed", "answered", "settling"):
         assert f"'{phase}'" in str(index["dialect_options"]["sqlite_where"])
+
+
+def at_revision(path: Path, revision: str) -> None:
+    """Make a database as the version of that revision left it."""
+    from alembic.command import upgrade
+
+    path.parent.mkdir(parents=True)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.pool.NullPool)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        upgrade(config, revision)
+
+
+async def test_a_database_of_the_version_before_goes_on_with_what_is_in_it(sqlite_path, sqlite_stores, monkeypatch):
+    at_revision(sqlite_path, "0002")
+    row, token = a_connection(), a_token()
+    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+    old = in_sqlite(sqlite_path)
+    assert await old.connections.insert(row) is True
+    monkeypatch.undo()
+    assert await sqlite_stores.identity.tokens.insert(token) is True
+    assert await sqlite_stores.connections.by_id(row.id) == row
+    with closing(sqlite3.connect(sqlite_path)) as elsewhere:
+        assert elsewhere.execute(schema.VERSION).fetchone() == ("0003",)
+        assert elsewhere.execute(schema.READS_SINCE).fetchone() == ("0001",)
+
+    # The one before goes on, and may be started anew.
+    second = a_connection(profile="work")
+    assert await old.connections.insert(second) is True
+    old.close()
+    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+    again = in_sqlite(sqlite_path)
+    assert await again.connections.by_id(second.id) == second
+    again.close()
+    assert await sqlite_stores.identity.tokens.get(token.id) == token
 
 
 async def test_a_newer_schema_is_left_alone_and_says_to_upgrade(made, sqlite_stores):

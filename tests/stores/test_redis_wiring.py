@@ -9,7 +9,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.real.valkey import running
-from tests.stores.values import a_connection
+from tests.stores.values import NOW, a_connection, a_record, a_token, a_workspace, an_account
 from valetkey.adapters.home import HomeLoop
 from valetkey.adapters.system import SystemClock
 from valetkey.errors import InvalidSetting, StoreUnavailable
@@ -76,6 +76,44 @@ async def test_user_and_password_of_the_session_reach_the_server(tmp_path):
             await asyncio.to_thread(stores.close)
             await asyncio.to_thread(home.close)
         assert server.tell("ACL", "SETUSER", "default", "on", ">changed", "resetpass") == b"+OK"
+
+
+async def test_identity_is_kept_in_sql_beside_redis_and_opened_at_first_use(tmp_path):
+    with running() as server:
+        home = HomeLoop()
+        settings = config(tmp_path, session={"session_type": "redis"}, redis_url=server.url)
+        stores = open_stores(settings, tmp_path / "data", clock=SystemClock(), home=home)
+        await stores.ping()
+        assert await stores.connections.insert(a_connection()) is True
+        assert stores.identity_opened() is False
+        assert not (tmp_path / "data").exists()
+
+        token = a_token()
+        assert await stores.tokens.insert(token) is True
+        assert await stores.tokens.revoke(token.id, now=NOW, by="ada", reason="test") == 1
+        assert [stop.target for stop in await stores.stops.since(0)] == [token.id]
+        assert await stores.accounts.insert(an_account()) is True
+        assert await stores.workspaces.insert(a_workspace()) is True
+        assert await stores.audit.append([a_record(1)]) is True
+        assert await stores.counters.add("k", period=60) == 1
+        assert stores.identity_opened() is True
+        path = tmp_path / "data" / "valetkey.db"
+        assert path.stat().st_mode & 0o777 == 0o600
+        await stores.ping()
+        path.rename(path.with_name("away"))
+        with pytest.raises(StoreUnavailable, match="was removed or replaced"):
+            await stores.ping()
+        await asyncio.to_thread(stores.close)
+        await asyncio.to_thread(home.close)
+        assert stores.identity_opened() is False
+
+
+async def test_identity_beside_redis_is_where_database_url_says(tmp_path):
+    settings = config(tmp_path, database_url=f"sqlite:///{tmp_path}/own.db", **REDIS)
+    stores = open_stores(settings, tmp_path, clock=SystemClock(), home=HomeLoop())
+    assert await stores.tokens.insert(a_token()) is True
+    assert (tmp_path / "own.db").is_file()
+    stores.close()
 
 
 async def test_the_bus_of_a_system_joins_its_processes_and_pings(tmp_path):

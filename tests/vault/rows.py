@@ -75,7 +75,10 @@ class Vault:
             connections=stores.connections,
             interactions=stores.interactions,
             revocations=stores.revocations,
+            tokens=stores.identity.tokens,
+            audit=stores.identity.audit,
             journal=self.journal,
+            clock=self.clock,
         )
 
     async def keep(self, *, generation: int = 1, credential: Credential = FULL) -> Connection:

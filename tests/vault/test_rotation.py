@@ -34,7 +34,14 @@ class Process:
             "interactions": self.stores.interactions,
             "revocations": self.stores.revocations,
         }
-        self.holdings = Holdings(**rooms, journal=NoEntries())  # type: ignore[arg-type]
+        identity = self.stores.identity
+        self.holdings = Holdings(
+            **rooms,  # type: ignore[arg-type]
+            tokens=identity.tokens,
+            audit=identity.audit,
+            journal=NoEntries(),
+            clock=clock,
+        )
         self.resealer = Resealer(
             **rooms,  # type: ignore[arg-type]
             leaders=self.stores.leaders,

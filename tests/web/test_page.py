@@ -211,6 +211,15 @@ def test_an_error_of_ours_has_its_own_status_and_words(error: errors.ValetkeyErr
     assert said in Reading(response).text
 
 
+def test_who_tried_too_often_is_told_when_to_come_back_and_who_is_unknown_how_to_say_who_they_are() -> None:
+    often = page.from_error(errors.RateLimited("Too many. Try again in 300 s.", retry_after=300))
+    assert (often.status_code, often.headers["retry-after"]) == (429, "300")
+    assert "Wait a few minutes" in Reading(often).text
+    nobody = page.from_error(errors.Unauthenticated("This session has ended."))
+    assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, "Bearer")
+    assert "Sign in, then open the page again." in Reading(nobody).text
+
+
 @pytest.mark.parametrize("kind", list(errors.RENDERINGS))
 def test_every_error_has_a_page_and_none_is_a_500(kind: type[errors.ValetkeyError]) -> None:
     more = [one.name for one in inspect.signature(kind).parameters.values() if one.kind is one.KEYWORD_ONLY]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.connections.kit import Kit, advanced
-from tests.stores.values import an_interaction
+from tests.stores.values import a_stop, a_token, an_interaction
 from valetkey.adapters.memory import MemoryInteractions
 from valetkey.adapters.memory_queues import MemoryLeaders
 from valetkey.errors import ProviderUnavailable, RefreshFailed, StoreUnavailable
@@ -175,6 +175,25 @@ async def test_questions_are_swept_a_day_after_their_end_and_answers_after_a_wee
     kit.clock.advance(UNSETTLED)
     assert await home.round("sweep") == 3
     assert await home.stores.interactions.page() == []
+
+
+async def test_tokens_stops_and_counts_are_swept_a_day_after_their_end(kit):
+    home = Home(kit)
+    now = kit.clock.now()
+    for end in (now - KEPT - 1, now - KEPT + 1, None):
+        await home.stores.tokens.insert(a_token(expires_at=end))
+        await home.stores.stops.put(a_stop(target=str(end), ends_at=end))
+    assert await home.round("sweep") == 2
+    assert len(await home.stores.tokens.page()) == 2
+    assert len(await home.stores.stops.since(0)) == 2
+
+
+async def test_a_database_of_identity_that_nobody_opened_here_is_left_closed(kit):
+    home = Home(kit)
+    home.upkeep._stores = replace(home.stores, identity_opened=lambda: False)
+    await home.stores.tokens.insert(a_token(expires_at=0.0))
+    assert await home.round("sweep") == 0
+    assert len(await home.stores.tokens.page()) == 1
 
 
 @pytest.mark.requirement("B4.script")

@@ -99,7 +99,7 @@ class LocalCounters:
         self._sweep_at = _SWEEP
 
     async def add(self, key: str, amount: int = 1, *, period: float) -> int:
-        """Count, and give the sum of the present period."""
+        """Count, and give the sum of the present period. An amount of 0 only looks."""
         return self.count(key, amount, period=period)
 
     def count(self, key: str, amount: int, *, period: float) -> int:
@@ -109,14 +109,33 @@ class LocalCounters:
             before, end = self._counts.get(key, (0, 0.0))
             if end <= now:
                 before, end = 0, now + period
-            self._counts[key] = before + amount, end
-            if len(self._counts) >= self._sweep_at:
-                self._counts = {name: held for name, held in self._counts.items() if held[1] > now}
-                self._sweep_at = max(_SWEEP, 2 * len(self._counts))
+            if not amount:
+                return before
+            self._put(key, before + amount, end)
         return before + amount
+
+    def left(self, key: str) -> float | None:
+        """Seconds until the key's present period ends; None: it has none."""
+        with self._lock:
+            _, end = self._counts.get(key, (0, 0.0))
+            left = end - self._ticks()
+        return left if left > 0 else None
+
+    async def sweep(self, *, before: float) -> int:
+        """Nothing: those whose period is over go when others come."""
+        del before
+        return 0
 
     def end_in(self, key: str, seconds: float) -> None:
         """Let the key's present period end then: as everybody's does."""
         with self._lock:
-            if key in self._counts:
-                self._counts[key] = self._counts[key][0], self._ticks() + seconds
+            now = self._ticks()
+            count, end = self._counts.get(key, (0, 0.0))
+            self._put(key, count if end > now else 0, now + seconds)
+
+    def _put(self, key: str, count: int, end: float) -> None:
+        self._counts[key] = count, end
+        if len(self._counts) >= self._sweep_at:
+            now = self._ticks()
+            self._counts = {name: held for name, held in self._counts.items() if held[1] > now}
+            self._sweep_at = max(_SWEEP, 2 * len(self._counts))

@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter
 
 from valetkey.adapters.telemetry import BUCKETS, Labels, Observer, Paused
-from valetkey.model.events import BreakerMoved, Event, Outcome, Refreshed, Resealed, Revoked, Swept, Unreadable
+from valetkey.model.events import (
+    Audited,
+    BreakerMoved,
+    Event,
+    Outcome,
+    Refreshed,
+    Resealed,
+    Revoked,
+    Suspicious,
+    Swept,
+    Unreadable,
+)
 
 PROVIDER, OUTCOME = "valetkey.provider", "valetkey.outcome"
 
@@ -51,6 +62,12 @@ class OpenTelemetryRecorder:
         self._unreadable = meter.create_counter(
             "valetkey.unreadable", unit="{row}", description="Rows, or what they seal, that could not be read."
         )
+        self._audited = meter.create_counter(
+            "valetkey.audit.records", unit="{record}", description="Records of the audit log."
+        )
+        self._suspicious = meter.create_counter(
+            "valetkey.suspicious", unit="{event}", description="Subjects and addresses with too many failures."
+        )
         meter.create_observable_gauge(
             "valetkey.connections",
             callbacks=[self._connections],
@@ -84,6 +101,11 @@ class OpenTelemetryRecorder:
                 self._swept.add(event.rows)
             case Unreadable():
                 self._unreadable.add(1, {"valetkey.part": self._labels.part(event.what)})
+            case Audited():
+                about = {"valetkey.action": self._labels.action(event.action)}
+                self._audited.add(1, {**about, OUTCOME: self._labels.outcome(event.outcome)})
+            case Suspicious():
+                self._suspicious.add(1, {"valetkey.kind": self._labels.suspect(event.kind)})
 
     def _connections(self, options: CallbackOptions) -> Iterable[Observation]:
         for (provider, health), count in (self._observer.glance().connections or {}).items():

@@ -17,8 +17,19 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from valetkey.adapters.telemetry import BUCKETS, OTHER, PARTS, Labels, Observer, Paused, Seen
-from valetkey.model.events import BreakerMoved, Event, Outcome, Refreshed, Resealed, Revoked, Swept, Unreadable
+from valetkey.adapters.telemetry import BUCKETS, OTHER, PARTS, SUSPECTS, Labels, Observer, Paused, Seen
+from valetkey.model.events import (
+    Audited,
+    BreakerMoved,
+    Event,
+    Outcome,
+    Refreshed,
+    Resealed,
+    Revoked,
+    Suspicious,
+    Swept,
+    Unreadable,
+)
 
 
 class PrometheusRecorder:
@@ -62,6 +73,14 @@ class PrometheusRecorder:
         )
         for part in (*PARTS, OTHER):
             self._unreadable.labels(part)
+        self._audited = Counter(
+            "valetkey_audit_records", "Records of the audit log.", ["action", "outcome"], registry=registry
+        )
+        self._suspicious = Counter(
+            "valetkey_suspicious", "Subjects and addresses with too many failures.", ["kind"], registry=registry
+        )
+        for kind in SUSPECTS:
+            self._suspicious.labels(kind)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -87,6 +106,10 @@ class PrometheusRecorder:
                 self._swept.inc(event.rows)
             case Unreadable():
                 self._unreadable.labels(self._labels.part(event.what)).inc()
+            case Audited():
+                self._audited.labels(self._labels.action(event.action), self._labels.outcome(event.outcome)).inc()
+            case Suspicious():
+                self._suspicious.labels(self._labels.suspect(event.kind)).inc()
 
     async def exposition(self) -> bytes:
         """All of them in Prometheus's text format, version 0.0.4."""

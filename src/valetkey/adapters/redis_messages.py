@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from redis.asyncio import Redis
 
-from valetkey.adapters.local_messages import LocalCounters, LocalSubscription, LocalWakeups
+from valetkey.adapters.local_messages import LocalSubscription, LocalWakeups
 from valetkey.adapters.redis_client import FAULTS, PREFIX, RedisClient
 from valetkey.adapters.redis_rows import sought
 from valetkey.adapters.redis_scripts import COUNT
+from valetkey.adapters.shared_counters import SharedCounters, pause
 from valetkey.errors import StoreUnavailable
 from valetkey.ports.world import Clock, Home
 
@@ -27,7 +28,6 @@ BATCH = 256
 QUIET = 10.0
 """Seconds without a message after which we ask whether the other end is still there."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 _LAST_WORDS = 1.0
 
 _log = logging.getLogger("valetkey")
@@ -154,7 +154,7 @@ class RedisWakeups:
                 failures = here.failures[name] = here.failures.get(name, 0) + 1
             # Not all processes come back at the same moment.
             share = 1 + os.getpid() % 16 / 16
-            await self._clock.sleep(share * _pause(failures))
+            await self._clock.sleep(share * pause(failures))
 
     def _works(self, here: _Process) -> None:
         if here.failures:
@@ -220,11 +220,8 @@ class RedisWakeups:
         return f"{self._source}-{os.getpid()}"
 
 
-class RedisCounters:
-    """Counts shared by all processes; the port ``Counters``.
-
-    Each process counts by itself, too: that is what it goes by while the server is away, and the least that it says
-    afterwards, so that nobody gets his limits back by emptying the server.
+class RedisCounters(SharedCounters):
+    """Counts shared by all processes over a server.
 
     Args:
         client: the server; one use takes no longer than a caller can wait.
@@ -233,40 +230,19 @@ class RedisCounters:
     """
 
     def __init__(self, client: RedisClient, *, clock: Clock, deadline: float = 0.2) -> None:
+        super().__init__(clock=clock, deadline=deadline)
         self._client = client
-        self._clock = clock
-        self._deadline = deadline
-        self._local = LocalCounters(ticks=clock.monotonic)
-        self._failures = 0
-        self._again_at = 0.0
 
-    async def add(self, key: str, amount: int = 1, *, period: float) -> int:
-        """Count, and give the sum of the present period; never raises because of the server."""
+    async def shared(self, key: str, amount: int, period: float) -> tuple[int, float]:
+        """Count for everybody: the sum, and the seconds that are left of its period.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached.
+        """
         values = (sought(key), str(amount), str(max(1, round(period * 1000))))
-        own = self._local.count(key, amount, period=period)
-        now = self._clock.monotonic()
-        if self._failures:
-            if now < self._again_at:
-                return own
-            self._again_at = now + _pause(self._failures)  # only who comes first tries it
-        try:
-            async with asyncio.timeout(self._deadline * 1.5):  # the home loop itself may be busy
-                everybody, left = await self._client.run(COUNT, *values, deadline=self._deadline)
-        except (StoreUnavailable, TimeoutError, RuntimeError) as error:
-            self._failed(error)
-            return own
-        self._failures = 0
-        if everybody >= own:
-            self._local.end_in(key, left / 1000)
-        return max(int(everybody), own)
+        total, left = await self._client.run(COUNT, *values, deadline=self._deadline)
+        return int(total), left / 1000
 
-    def _failed(self, error: Exception) -> None:
-        self._failures += 1
-        self._again_at = self._clock.monotonic() + _pause(self._failures)
-        if self._failures == 1:
-            why = error if isinstance(error, StoreUnavailable) else self._client.unavailable(TimeoutError())
-            _log.warning("%s Until then, each process counts limits by itself.", why)
-
-
-def _pause(failures: int) -> float:
-    return float(min(FIRST_PAUSE * 2 ** min(failures, 16), LONGEST_PAUSE))
+    def late(self) -> StoreUnavailable:
+        """What is told where no answer came in time."""
+        return self._client.unavailable(TimeoutError())

@@ -259,6 +259,9 @@ return 0
 COUNT = Script(
     """
 local key = KEYS[1] .. 'count:' .. ARGV[1]
+if ARGV[2] == '0' then
+  return {tonumber(redis.call('GET', key) or '0') or 0, math.max(redis.call('PTTL', key), 0)}
+end
 local sum = redis.call('INCRBY', key, ARGV[2])
 local left = redis.call('PTTL', key)
 if left < 0 then

@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import h11
@@ -24,15 +25,13 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Take = Callable[[socket.AddressFamily, str, int], socket.socket]
 
 _wire = logging.getLogger(f"{__name__}.wire")
 _wire.setLevel(logging.ERROR)  # junk on the port is nothing that a script's terminal should show
 
-_CONNECTIONS = 128
+_BACKLOG = 128  # connections that the system holds until we take them; uvicorn asks for more once it serves
 _HEAD = 32_768  # bytes of a request's line and headers
-_KEEP_ALIVE = 5  # seconds that a connection may wait for its next request
-_WHOLE = 15.0  # seconds from a request's first byte to its last; pages answer 408 before that
-_GRACE = 0.8  # seconds for answers under way when we stop
 _ANY_FREE = 16  # tries to find a port that is free in both address families
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 _BAD_REQUEST_HEADERS = [
@@ -41,6 +40,28 @@ _BAD_REQUEST_HEADERS = [
     (b"cache-control", b"no-store"),
     (b"connection", b"close"),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How much a listener bears.
+
+    Attributes:
+        connections: at once; more are told 503.
+        keep_alive: seconds that a connection may wait for its next request.
+        whole: seconds from a request's first byte to its last; pages answer 408 before that.
+        grace: seconds for answers under way when we stop.
+    """
+
+    connections: int = 128
+    keep_alive: int = 5
+    whole: float = 15.0
+    grace: float = 0.8
+
+
+SCRIPT = Bounds()
+SERVER = Bounds(connections=4096, keep_alive=75, whole=60.0, grace=20.0)
+"""A reverse proxy keeps its connections for about a minute: it is to end them, not we."""
 
 
 class Listener:
@@ -56,10 +77,22 @@ class Listener:
         port: 0 finds a free one.
         tls: serve https with it.
         setting: the setting that changes the port, for the error.
+        bounds: how much it bears.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, tls: ssl.SSLContext | None = None, setting: str) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        setting: str,
+        bounds: Bounds = SCRIPT,
+    ) -> None:
         self._app = app
+        self._bounds = bounds
+        self._sockets: list[socket.socket] = []
         self._host = host
         self._port = port
         self._tls = tls
@@ -72,6 +105,23 @@ class Listener:
         """The port listened on; before :meth:`start` the one asked for."""
         return self._port
 
+    async def reserve(self) -> None:
+        """Take the port, so that it is known and nobody else gets it; nobody can connect yet.
+
+        Raises:
+            PortTaken: somebody else listens there.
+            InvalidSetting: the host or the port cannot be listened on.
+        """
+        if not self._sockets:
+            self._sockets = self._bind(await self._addresses(), _take)
+            self._port = self._sockets[0].getsockname()[1]
+
+    def release(self) -> None:
+        """Give a reserved port back."""
+        sockets, self._sockets = self._sockets, []
+        for one in sockets:
+            one.close()
+
     async def start(self) -> None:
         """Listen; connections are accepted when this returns.
 
@@ -81,21 +131,29 @@ class Listener:
         """
         if self._task is not None:
             return
-        sockets = self._bind(await self._addresses())
+        sockets, self._sockets = self._sockets, []
+        try:
+            for one in sockets:
+                one.listen(_BACKLOG)
+        except OSError as error:
+            for one in sockets:
+                one.close()
+            raise self._refusal(error) from error
+        sockets = sockets or self._bind(await self._addresses(), _listen)
         self._port = sockets[0].getsockname()[1]
         config = uvicorn.Config(
             self._app,
             interface="asgi3",
-            http=_Protocol,
+            http=_protocol(self._bounds.whole),
             ws="none",
             lifespan="off",
             log_config=None,
             workers=1,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_keep_alive=_KEEP_ALIVE,
-            timeout_graceful_shutdown=2,
+            limit_concurrency=self._bounds.connections,
+            timeout_keep_alive=self._bounds.keep_alive,
+            timeout_graceful_shutdown=int(self._bounds.grace) + 2,
             h11_max_incomplete_event_size=_HEAD,
         )
         config.load()
@@ -116,12 +174,12 @@ class Listener:
                 await self._abandon(sockets)
 
     async def stop(self) -> None:
-        """Stop listening; answers under way have 0.8 s to end."""
+        """Stop listening; answers under way have their grace to end."""
         server, task, self._server, self._task = self._server, self._task, None, None
         if server is None or task is None:
             return
         server.leave()
-        done, _ = await asyncio.wait({task}, timeout=_GRACE)
+        done, _ = await asyncio.wait({task}, timeout=self._bounds.grace)
         if not done:
             server.cut()
         await task
@@ -156,12 +214,12 @@ class Listener:
             ) from error
         return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 
-    def _bind(self, addresses: list[tuple[socket.AddressFamily, str]]) -> list[socket.socket]:
+    def _bind(self, addresses: list[tuple[socket.AddressFamily, str]], take: Take) -> list[socket.socket]:
         tries = _ANY_FREE if self._port == 0 else 1
         while True:
             tries -= 1
             try:
-                return _listen_on_all(addresses, self._port)
+                return _take_all(addresses, self._port, take)
             except (OSError, OverflowError) as error:
                 if not tries or not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
                     raise self._refusal(error) from error
@@ -180,13 +238,13 @@ class Listener:
         )
 
 
-def _listen_on_all(addresses: list[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
-    """One listening socket for each address, all on one port; an IPv6 address that is not there is left out."""
+def _take_all(addresses: list[tuple[socket.AddressFamily, str]], port: int, take: Take) -> list[socket.socket]:
+    """One socket for each address, all on one port; an IPv6 address that is not there is left out."""
     sockets: list[socket.socket] = []
     with contextlib.ExitStack() as opened:
         for family, address in addresses:
             try:
-                one = _listen(family, address, port)
+                one = take(family, address, port)
             except OSError as error:
                 if sockets and family == socket.AF_INET6 and error.errno in _NO_IPV6:
                     continue
@@ -199,6 +257,16 @@ def _listen_on_all(addresses: list[tuple[socket.AddressFamily, str]], port: int)
 
 
 def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    one = _take(family, address, port)
+    try:
+        one.listen(_BACKLOG)
+    except BaseException:
+        one.close()
+        raise
+    return one
+
+
+def _take(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":  # elsewhere the option would let another program take the port from us
@@ -206,7 +274,6 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.bind((address, port))
-        one.listen(_CONNECTIONS)
     except BaseException:
         one.close()
         raise
@@ -255,6 +322,7 @@ class _Protocol(H11Protocol):
     """uvicorn's connection without an access log, and with a limit on the time that a request may take to arrive."""
 
     _timer: asyncio.TimerHandle | None = None
+    _whole = SCRIPT.whole
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -284,9 +352,36 @@ class _Protocol(H11Protocol):
         self.transport.close()
 
     def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_WHOLE, self.transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(self._whole, self.transport.abort)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _protocol(whole: float) -> type[H11Protocol]:
+    return type("_Bounded", (_Protocol,), {"_whole": whole})
+
+
+def certificate(chain: str, key: str) -> ssl.SSLContext:
+    """TLS with these PEM files; 1.2 at least.
+
+    Raises:
+        InvalidSetting: they cannot be used.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(chain, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "they cannot be read"
+        raise InvalidSetting(
+            f"The files of tls_cert and tls_key cannot be used ({reason}). Name a PEM file with the certificate and"
+            " its chain, and one with its key, without a password."
+        ) from None
+    return context
+
+
+def _no_password() -> str:
+    """Asked for by a key that has one; the library's own way would be a prompt on the terminal."""
+    return ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from valetkey.adapters.kept import Kept
+from valetkey.model.audit import Action
 from valetkey.model.connections import Health
 from valetkey.model.events import BreakerMoved, Event
 from valetkey.ports.messages import Recorder
@@ -24,6 +25,15 @@ OTHER = "other"
 
 PARTS = frozenset({"connection", "interaction", "revocation", "journal"})
 """What can be unreadable."""
+
+ACTIONS = frozenset(action.value for action in Action)
+"""What the audit log records."""
+
+OUTCOMES = frozenset({"ok", "denied", "asked", "refused", "failed", "could_not_tell", "rate_limited"})
+"""How it ended, for the metrics; the audit log has more words."""
+
+SUSPECTS = frozenset({"subject", "address"})
+"""Of whom there can be too many failures."""
 
 WAITING = 1000
 """Events that wait for one recorder; further ones are dropped, and counted."""
@@ -52,6 +62,18 @@ class Labels:
     def part(self, name: str) -> str:
         """The label of what could not be read."""
         return name if name in PARTS else OTHER
+
+    def action(self, name: str) -> str:
+        """The label of what was done."""
+        return name if name in ACTIONS else OTHER
+
+    def outcome(self, name: str) -> str:
+        """The label of how it ended."""
+        return name if name in OUTCOMES else OTHER
+
+    def suspect(self, name: str) -> str:
+        """The label of whom there were too many failures of."""
+        return name if name in SUSPECTS else OTHER
 
 
 class Paused:

@@ -9,9 +9,15 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
+from valetkey.cli.audit import audit
+from valetkey.cli.blocks import blocks
 from valetkey.cli.connections import connections
+from valetkey.cli.interactions import interactions
 from valetkey.cli.options import Json
 from valetkey.cli.output import print_error
+from valetkey.cli.serve import serve
+from valetkey.cli.tokens import apikeys, tokens
+from valetkey.cli.users import users
 from valetkey.entrypoints.render import exit_status
 from valetkey.errors import ValetkeyError
 
@@ -36,8 +42,15 @@ app = App(
 providers = App(name="providers", help="Which services can be connected, and how.")
 policy = App(name="policy", help="The rules by which calls are allowed.")
 app.command(connections)
+app.command(interactions)
 app.command(providers)
 app.command(policy)
+app.command(serve)
+app.command(users)
+app.command(tokens)
+app.command(apikeys)
+app.command(blocks)
+app.command(audit)
 vault = App(name="vault", help="The keys that seal what is stored.")
 app.command(vault)
 
@@ -109,7 +122,7 @@ def vault_rotate(
     reseal_only
         Add no key; seal anew with the newest one that is there.
     drop_old
-        At the end, remove the keys that sealed nothing any more.
+        At the end, remove the keys that nothing needs any more: no row, no token, no audit record.
     """
     from valetkey.cli.vault_rotate import rotate
 

@@ -1,4 +1,4 @@
-"""valetkey vault status: which keys there are, and what each sealed."""
+"""valetkey vault status: which keys there are, and what needs each."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def _rows(keys: tuple[Key, ...], held: Mapping[str, Held], *, known: bool) -> li
                 "interactions": sealed.interactions,
                 "revocations": sealed.revocations,
                 "waiting": sealed.waiting,
-                "removable": key is not None and not writes and sealed.total == 0,
+                "tokens": sealed.tokens,
+                "audit": sealed.audit,
+                "removable": key is not None and not writes and not sealed.needed,
             }
         )
     return rows
@@ -131,13 +133,23 @@ def _state(row: Mapping[str, Any]) -> str:
     if row["removable"]:
         return "is not needed any more"
     if row["here"]:
-        return "opens"
+        return ", ".join(filter(None, ("opens" if _sealed(row) else "", _verifies(row))))
     return "" if row["here"] is None or not row["id"] else "is not here"
+
+
+def _sealed(row: Mapping[str, Any]) -> int:
+    return sum(row[name] for name in _COUNTS)
+
+
+def _verifies(row: Mapping[str, Any]) -> str:
+    parts = [f"{row['tokens']:,} of our tokens"] if row["tokens"] else []
+    parts += ["the audit log"] if row["audit"] else []
+    return f"verifies {' and '.join(parts)}" if parts else ""
 
 
 def _hints(rows: list[dict[str, Any]]) -> list[str]:
     hints = []
-    if any(row["here"] and not row["writes"] and not row["removable"] for row in rows):
+    if any(row["here"] and not row["writes"] and _sealed(row) for row in rows):
         hints.append(f"Seal what older keys sealed anew with the one that writes: {GO_ON}")
     if any(row["removable"] for row in rows):
         hints.append(f"Remove the keys that are not needed any more: {GO_ON} --drop-old")
@@ -145,8 +157,12 @@ def _hints(rows: list[dict[str, Any]]) -> list[str]:
         hints.append(
             f"{count(waiting)} on this machine's disk until the database can take it; keep its key until then."
         )
-    hints += [lost(row["id"], sum(row[name] for name in _COUNTS)) for row in rows if row["id"] and row["here"] is False]
-    if damaged := sum(row[name] for row in rows if not row["id"] for name in _COUNTS):
+    gone = [row for row in rows if row["id"] and row["here"] is False]
+    hints += [lost(row["id"], _sealed(row)) for row in gone if _sealed(row)]
+    hints += [
+        f"The key {row['id']}, which {_verifies(row)}, is not here: put it back." for row in gone if _verifies(row)
+    ]
+    if damaged := sum(_sealed(row) for row in rows if not row["id"]):
         hints.append(f"{count(damaged)} damaged: have these accounts connected again, or restore the database.")
     return hints
 
@@ -154,6 +170,19 @@ def _hints(rows: list[dict[str, Any]]) -> list[str]:
 def count(rows: int) -> str:
     """How many rows are, in words."""
     return "1 row is" if rows == 1 else f"{rows:,} rows are"
+
+
+def needed_by(held: Held) -> str:
+    """What would be lost without that key, in words; empty: nothing."""
+    parts = []
+    if held.total:
+        parts.append(f"{count(held.total)} sealed with it")
+    if held.tokens:
+        tokens = "1 token" if held.tokens == 1 else f"{held.tokens:,} tokens"
+        parts.append(f"{tokens} of ours would end with it")
+    if held.audit:
+        parts.append("records of the audit log are verified with it")
+    return ", ".join(parts)
 
 
 def lost(key_id: str, rows: int) -> str:

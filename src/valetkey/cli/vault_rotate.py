@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Self
 
 from valetkey.cli.output import console
-from valetkey.cli.vault import GO_ON, count, lost, opened
+from valetkey.cli.vault import GO_ON, count, lost, needed_by, opened
 from valetkey.entrypoints.render import exit_status
 from valetkey.errors import KeyUnavailable, VaultError
 
@@ -90,7 +90,7 @@ async def _walk(system: System) -> Progress:
 
 
 async def _drop(system: System) -> int:
-    """Remove the keys that seal nothing; the exit status."""
+    """Remove the keys that nothing needs; the exit status."""
     from valetkey.wiring.keys import holdings
 
     keyring = system.sealer.keyring
@@ -107,9 +107,9 @@ async def _drop(system: System) -> int:
     held = await holdings(system).count(thorough=True)
     status = 0
     for key in keys[1:]:
-        rows = held[key.id].total if key.id in held else 0
-        if rows:
-            _say(f"Kept the key {key.id}: {count(rows)} sealed with it.")
+        needs = needed_by(held[key.id]) if key.id in held else ""
+        if needs:
+            _say(f"Kept the key {key.id}: {needs}.")
             continue
         try:
             keyring.source.remove(key.id)
@@ -117,7 +117,7 @@ async def _drop(system: System) -> int:
             _say(error.message)
             status = exit_status(error)
         else:
-            _say(f"Removed the key {key.id}: it sealed nothing any more. Keep its copy as long as backups need it.")
+            _say(f"Removed the key {key.id}: nothing needs it any more. Keep its copy as long as backups need it.")
     keyring.reload()
     return status
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from valetkey.audit import Audit, NoAudit
 from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import AuthenticateRequest, Flow, Handler
 from valetkey.connections.keep import Keeper
+from valetkey.connections.told import flow_ended
 from valetkey.connections.unfinished import finish_even_if_cancelled
 from valetkey.errors import (
     AuthExpired,
@@ -41,6 +43,10 @@ class Links(Protocol):
         """Base URL of our own pages."""
         ...
 
+    def link(self, interaction_id: str, url: str) -> str:
+        """What whoever asked is given of a flow whose next step is at ``url``."""
+        ...
+
     def begun(self, interaction_id: str, answering: Answering) -> None:
         """Whoever began a flow takes its callback, as long as this process lives."""
         ...
@@ -68,7 +74,9 @@ class Answering:
         clock: Clock,
         home: Home,
         in_memory: bool = False,
+        audit: Audit | None = None,
     ) -> None:
+        self._audit = audit or NoAudit()
         self._store = store
         self._interactions = interactions
         self._finder = finder
@@ -84,6 +92,7 @@ class Answering:
         Raises:
             InvalidAnswer: it fits no open question of that provider.
             AuthExpired: it comes too late.
+            Denied: it comes from another browser than the one that claimed the question, which stays open.
             ValetkeyError: acting on it failed; the interaction's row says why, too.
         """
         interaction, handler = await self.asked(provider, parameters)
@@ -98,6 +107,7 @@ class Answering:
             answer = handler.judge(private, parameters)
         except AuthRefused as refused:
             await self._interactions.move(interaction, Event.REFUSE, reason=str(refused))
+            self._audit.tell(flow_ended(interaction, error=refused))
             raise
         moved = await self._interactions.move(interaction, Event.ANSWER, answer=answer)
         if moved is None:
@@ -133,7 +143,13 @@ class Answering:
             return await self.wait(latest or interaction, handler, request=request)
 
         async def work() -> Connection:
-            return await self._finish(taken, handler, request)
+            try:
+                connection = await self._finish(taken, handler, request)
+            except BaseException as error:
+                self._audit.tell(flow_ended(taken, error=error))
+                raise
+            self._audit.tell(flow_ended(taken, connection_id=connection.id))
+            return connection
 
         return await (self._home.run(work) if handler.at_home else finish_even_if_cancelled(work))
 

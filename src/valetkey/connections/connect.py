@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from valetkey.audit import Audit, NoAudit
 from valetkey.connections.answer import WAIT, Answering, Links
 from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.states import AuthState, expired, view
+from valetkey.connections.told import flow_begun
 from valetkey.errors import InvalidArguments, InvalidAuthState, MissingSetting, PortTaken
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING
@@ -37,7 +39,9 @@ class Connecting:
         keeper: Keeper,
         links: Links,
         clock: Clock,
+        audit: Audit | None = None,
     ) -> None:
+        self._audit = audit or NoAudit()
         self._store = store
         self._interactions = interactions
         self._finder = finder
@@ -52,16 +56,25 @@ class Connecting:
         return (await self._look(owner, need, profile))[0]
 
     async def prepare(
-        self, owner: Owner, need: Need, profile: str, *, request: AuthenticateRequest | None = None
+        self,
+        owner: Owner,
+        need: Need,
+        profile: str,
+        *,
+        request: AuthenticateRequest | None = None,
+        tool: str = "",
     ) -> Interaction | None:
-        """Begin, where a person is needed (seed 002, "prepare"); an open flow is given back, widened where needed."""
+        """Begin, where a person is needed (seed 002, "prepare"); an open flow is given back, widened where needed.
+
+        ``tool``: the one for whose call it is, where that is known; the person is told.
+        """
         state, held, pending, handler = await self._look(owner, need, profile)
         if state in (AuthState.SKIP_AUTH, AuthState.DO_REFRESH, AuthState.RESOLVED):
             return None
         if pending is not None:
             interaction = await self._renewed(pending, handler, need, request)
         else:
-            interaction = await self._begin(owner, need, profile, handler, request, state=state, held=held)
+            interaction = await self._begin(owner, need, profile, handler, request, state=state, held=held, tool=tool)
         self._links.begun(interaction.id, self._answering)
         # Once the link can be made at all; a port that is taken leaves the flow open for the next try.
         await self._links.open()
@@ -77,6 +90,7 @@ class Connecting:
         *,
         state: AuthState,
         held: Connection | None,
+        tool: str = "",
     ) -> Interaction:
         # What was held is asked for again, so that the new credential can do all that the old one could.
         already = frozenset[str]() if held is None or state is AuthState.NO_SESSION else held.scopes
@@ -89,13 +103,15 @@ class Connecting:
             except MissingSetting as missing:
                 raise MissingSetting(f"{missing} Register there the redirect URI {flow.redirect_uri}") from None
 
-        return await self._interactions.open(
+        interaction = await self._interactions.open(
             kind=InteractionKind.CONNECT,
             owner=owner,
             topic=self._answering.topic(handler.provider.name, profile),
-            about=self._about(handler, profile, scopes),
+            about=self._about(handler, profile, scopes, tool),
             begin=begin,
         )
+        self._audit.tell(flow_begun(interaction))
+        return interaction
 
     async def again(self, owner: Owner, need: Need, profile: str) -> tuple[Interaction, Handler]:
         """A link for an account whatever its state: what it brings takes the place of what is held.
@@ -118,8 +134,8 @@ class Connecting:
         return interaction, handler
 
     def url(self, interaction: Interaction) -> str:
-        """The link to open."""
-        return str(self._interactions.payload(interaction)["url"])
+        """The link to open: where several people are served, our own page; else the provider's."""
+        return self._links.link(interaction.id, str(self._interactions.payload(interaction)["url"]))
 
     async def authenticate(
         self,
@@ -228,17 +244,18 @@ class Connecting:
         widened = await self._interactions.amend(
             pending,
             payload={**payload, **_payload(flow, begun)},
-            about=self._about(handler, profile, scopes),
+            about=self._about(handler, profile, scopes, str(pending.about.get("tool", ""))),
         )
         return widened or await self._interactions.get(pending.id) or pending
 
-    def _about(self, handler: Handler, profile: str, scopes: frozenset[str]) -> dict[str, object]:
+    def _about(self, handler: Handler, profile: str, scopes: frozenset[str], tool: str) -> dict[str, object]:
         return {
             "provider": handler.provider.name,
             "title": handler.provider.title,
             "handler": handler.name,
             "profile": profile,
             "scopes": sorted(scopes),
+            **({"tool": tool} if tool else {}),
             **({"in_memory": True} if self._answering.in_memory else {}),
         }
 

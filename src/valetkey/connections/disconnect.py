@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+from valetkey.audit import Audit, NoAudit
 from valetkey.connections.answer import Answering
 from valetkey.connections.finder import Finder, known
 from valetkey.connections.revoke import Revoker
 from valetkey.connections.rotations import Rotations
+from valetkey.connections.told import forgotten
 from valetkey.errors import AuthExpired, InvalidAuthState, StoreUnavailable, VaultError
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import ENDED, WAITING, Event
@@ -57,7 +59,9 @@ class Disconnector:
         rotations: Rotations,
         revoker: Revoker,
         wakeups: Wakeups,
+        audit: Audit | None = None,
     ) -> None:
+        self._audit = audit or NoAudit()
         self._store = store
         self._interactions = interactions
         self._answering = answering
@@ -72,10 +76,9 @@ class Disconnector:
         withdrawn = await self._withdraw(owner, provider, profile)
         for _ in range(ROUNDS):
             held = await self._store.get(owner, provider, profile)
-            if held is None:
-                return Report(deleted=withdrawn)
-            report = await self._end(held)
+            report = Report(deleted=withdrawn) if held is None else await self._end(held)
             if report is not None:
+                self._tell(owner, provider, "" if held is None else held.id, report)
                 return report
         raise StoreUnavailable("The account could not be deleted: its row changes all the time. Try again.")
 
@@ -106,6 +109,12 @@ class Disconnector:
                 reason=f"It is gone here; the provider did not confirm its end yet, and is asked again: {ended.reason}",
             )
         return Report(deleted=True, reason=f"It is gone here; {ended.reason}")
+
+    def _tell(self, owner: Owner, provider: str, connection_id: str, report: Report) -> None:
+        if not report.deleted:
+            return
+        upstream = "revoked" if report.revoked else "queued" if report.queued else "not_revoked"
+        self._audit.tell(forgotten(owner, provider, connection_id, upstream=upstream))
 
     async def _withdraw(self, owner: Owner, provider: str, profile: str) -> bool:
         topic = self._answering.topic(provider, profile)

@@ -211,7 +211,7 @@ class Connector:
     async def _ask(self, allowed: Allowed, need: Need) -> AuthRequired | None:
         """Ask a person; None where the account is there by now."""
         owner, profile = allowed.caller.owner, allowed.call.profile or DEFAULT_PROFILE
-        interaction = await self._connecting.prepare(owner, need, profile)
+        interaction = await self._connecting.prepare(owner, need, profile, tool=allowed.call.tool)
         if interaction is None:
             return None
         url = self._connecting.url(interaction)

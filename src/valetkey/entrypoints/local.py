@@ -24,14 +24,9 @@ class LocalServer:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._routers: list[Any] = []
         self._listeners: list[Listening] = []
         self._lock: asyncio.Lock | None = None
         self._pages: ConnectPages | None = None
-
-    def serve(self, routers: Sequence[Any]) -> None:
-        """Mount these routers too, from the next request on."""
-        self._routers.extend(router for router in routers if router not in self._routers)
 
     async def start(self) -> None:
         """Listen, if it does not yet.
@@ -90,7 +85,7 @@ class LocalServer:
         )
         # A handler of the host program may serve a path that ours would, too: it goes first.
         self._pages = pages
-        routes = [OwnRoutes(self._routers), *pages.routes()]
+        routes = [OwnRoutes(system.links.routers), *pages.routes()]
         prefix = system.config.callbacks.callback_url_rewrite_prefix.strip("/")
         if prefix:
             routes = [Mount(f"/{prefix}", app=Router(routes, redirect_slashes=False)), *routes]
@@ -107,8 +102,11 @@ def _program() -> str:
 
 
 def attach(system: System, routers: Sequence[Any] = ()) -> None:
-    """Give the system its callback server, unless it has one, and these routers."""
-    if system.links.server is None:
-        system.links.server = LocalServer(system)
-    if isinstance(system.links.server, LocalServer):
-        system.links.server.serve(routers)
+    """Serve these routers from the next request on, and give the system its callback server, unless it has one.
+
+    Where several people are served, the server that they are served by takes the callbacks, too.
+    """
+    links = system.links
+    links.routers.extend(router for router in routers if router not in links.routers)
+    if links.server is None and not links.personal:
+        links.server = LocalServer(system)

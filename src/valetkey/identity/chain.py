@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,6 +58,10 @@ class Verifier(Protocol):
         ...
 
 
+Refused = Callable[[Presented], Awaitable[None]]
+"""Is told of a credential that was refused."""
+
+
 class Chain:
     """Who is calling?
 
@@ -65,14 +69,21 @@ class Chain:
         verifiers: in the order in which they are asked.
         stops: what was revoked and who is blocked; None where nobody can be: one user, one process.
         clock: needed with ``stops``.
+        refused: told of each credential that was refused; it may raise ``RateLimited`` instead.
     """
 
     def __init__(
-        self, verifiers: Sequence[Verifier], *, stops: Stops | None = None, clock: Clock | None = None
+        self,
+        verifiers: Sequence[Verifier],
+        *,
+        stops: Stops | None = None,
+        clock: Clock | None = None,
+        refused: Refused | None = None,
     ) -> None:
         self._verifiers = tuple(verifiers)
         self._stops = stops
         self._clock = clock
+        self._refused = refused
         self._remembered: OrderedDict[bytes, tuple[Caller, str, float]] = OrderedDict()
 
     async def identify(self, presented: Presented) -> Caller:
@@ -82,30 +93,43 @@ class Chain:
             Unauthenticated: no verifier knows it, or the one that does says that it is bad; it was revoked, or its
                 user is blocked.
             CouldNotTell: the one that knows it cannot judge it now.
+            RateLimited: too many bad ones came from that address.
         """
-        if self._stops is None or self._clock is None:
+        try:
+            if self._stops is None or self._clock is None:
+                vouch = await self._ask(presented)
+                return Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
+            await self._stops.fresh()
+            key = _key_of(presented)
+            known = self._remembered.get(key)
+            if known is not None:
+                caller, target, keep_until = known
+                alive = caller.until is None or self._clock.now() < caller.until
+                # One that was revoked is asked about anew: the answer is that for one that nobody ever knew.
+                if alive and self._clock.monotonic() < keep_until and not self._stops.why(StopKind.TOKEN, target):
+                    self._check(caller, target)
+                    return caller
+                self._remembered.pop(key, None)
             vouch = await self._ask(presented)
-            return Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
-        await self._stops.fresh()
-        text = presented.value.reveal() if isinstance(presented.value, Secret) else presented.value
-        key = hashlib.sha256(f"{presented.scheme}\0{text}".encode("utf-8", "surrogatepass")).digest()
-        known = self._remembered.get(key)
-        if known is not None:
-            caller, target, keep_until = known
-            if self._clock.monotonic() < keep_until and (caller.until is None or self._clock.now() < caller.until):
-                self._check(caller, target)
-                return caller
-            self._remembered.pop(key, None)
-        vouch = await self._ask(presented)
-        caller = Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
-        target = vouch.token or hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        await self._stops.fresh()  # verifying may have taken its time
-        self._check(caller, target)
-        if vouch.keep > 0:
-            self._remembered[key] = (caller, target, self._clock.monotonic() + vouch.keep)
-            if len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
-        return caller
+            caller = Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
+            target = vouch.token or hashlib.sha256(_text_of(presented)).hexdigest()
+            await self._stops.fresh()  # verifying may have taken its time
+            self._check(caller, target)
+            if vouch.keep > 0:
+                self._remembered[key] = (caller, target, self._clock.monotonic() + vouch.keep)
+                if len(self._remembered) > REMEMBERED:
+                    self._remembered.popitem(last=False)
+        except Unauthenticated:
+            if self._refused is not None:
+                await self._refused(presented)
+            raise
+        else:
+            return caller
+
+    def known(self, presented: Presented) -> Caller | None:
+        """Who presented this before, as far as it is remembered; nobody is asked. For counting, never for trust."""
+        held = self._remembered.get(_key_of(presented))
+        return None if held is None else held[0]
 
     def forget(self) -> None:
         """Remember no verdict: who is asked has changed."""
@@ -138,10 +162,18 @@ class Chain:
             return
         if target and stops.why(StopKind.TOKEN, target) is not None:
             raise Unauthenticated(REVOKED)
-        names = {caller.owner.subject}
-        if caller.user is not None:
-            names |= {caller.user.id, caller.user.get_effective_user_id()}
+        user = caller.user
+        names = (caller.owner.subject,) if user is None else (user.id, user.get_effective_user_id())
         if any(stops.why(StopKind.USER, name) is not None for name in names):
             raise Unauthenticated("This user is blocked here. Ask who runs this server.")
         if stops.why(StopKind.WORKSPACE, caller.owner.workspace) is not None:
             raise Unauthenticated("This workspace is blocked here. Ask who runs this server.")
+
+
+def _text_of(presented: Presented) -> bytes:
+    text = presented.value.reveal() if isinstance(presented.value, Secret) else presented.value
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _key_of(presented: Presented) -> bytes:
+    return hashlib.sha256(presented.scheme.encode() + b"\0" + _text_of(presented)).digest()

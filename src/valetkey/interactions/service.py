@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from valetkey.errors import InvalidAnswer
+from valetkey.interactions.browser import only_claimer
 from valetkey.interactions.states import RESOLVED, WAITING, Event, after
 from valetkey.interactions.wait import Waiting
 from valetkey.model.caller import Owner
@@ -35,16 +36,29 @@ def identify(state: str) -> str:
 
 
 class Interactions:
-    """Questions that wait for a person. Rows decide; hints only wake."""
+    """Questions that wait for a person. Rows decide; hints only wake.
+
+    Args:
+        personal: whether several people are served here: then a connection is answered by the browser that claimed
+            it, and by no other.
+    """
 
     def __init__(
-        self, *, store: InteractionStore, sealer: Sealer, clock: Clock, entropy: Entropy, wakeups: Wakeups
+        self,
+        *,
+        store: InteractionStore,
+        sealer: Sealer,
+        clock: Clock,
+        entropy: Entropy,
+        wakeups: Wakeups,
+        personal: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._clock = clock
         self._entropy = entropy
         self._wakeups = wakeups
+        self._personal = personal
         self.waiting = Waiting(get=self.get, clock=clock, wakeups=wakeups)
 
     async def open(
@@ -112,6 +126,15 @@ class Interactions:
             raise InvalidAnswer("This link is not known here. Go back to the program and ask for a new link.")
         return found
 
+    def check_browser(self, interaction: Interaction) -> None:
+        """Where several people are served, let nobody answer a connection but the browser that claimed it.
+
+        Raises:
+            Denied: this request is from another one.
+        """
+        if interaction.kind is InteractionKind.CONNECT and self._personal():
+            only_claimer(interaction)
+
     async def move(
         self,
         interaction: Interaction,
@@ -120,18 +143,25 @@ class Interactions:
         answer: Mapping[str, Any] | None = None,
         payload: Mapping[str, Any] | None = None,
         reason: str = "",
+        claimed_by: str = "",
     ) -> Interaction | None:
         """Apply an event; None when somebody else was quicker.
 
+        Every answer passes here, whoever took it: our pages, a handler's own router, a future.
+
         Raises:
             InvalidAuthState: the event has no place in the phase it is in.
+            Denied: a person's answer from another browser than the one that claimed it.
         """
         phase = after(interaction.phase, event)
+        if interaction.phase in WAITING and event in (Event.ANSWER, Event.REFUSE):
+            self.check_browser(interaction)
         changed = replace(
             interaction,
             phase=phase,
             version=interaction.version + 1,
             reason=reason or interaction.reason,
+            claimed_by=claimed_by or interaction.claimed_by,
             expires_at=self._clock.now() + SETTLE_LIFETIME if phase is Phase.SETTLING else interaction.expires_at,
         )
         if answer is not None:

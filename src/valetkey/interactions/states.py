@@ -37,6 +37,7 @@ TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
         Event.EXPIRE: Phase.EXPIRED,
     },
     Phase.CLAIMED: {
+        Event.CLAIM: Phase.CLAIMED,  # the owner goes on in another browser: the one before may answer no more
         Event.ANSWER: Phase.ANSWERED,
         Event.REFUSE: Phase.REFUSED,
         Event.EXPIRE: Phase.EXPIRED,

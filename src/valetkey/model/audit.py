@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
+
+LONGEST = 512
+"""Characters that are kept of a field; what is cut ends in an ellipsis."""
+
+DETAILS = 32
+"""Further facts that are kept of an entry."""
 
 
 class Action(StrEnum):
@@ -33,6 +42,15 @@ class Action(StrEnum):
     WORKSPACE_MAKE = "workspace.make"
     SETUP = "setup"
     SUSPICIOUS = "suspicious"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Action | None:
+        """What a newer version did: during an update it writes the same log, and both read it."""
+        if not isinstance(value, str) or not value.isascii() or not value:
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +98,51 @@ class Record:
     entry: Entry
     mac: str
     key_id: str
+
+
+def clean(entry: Entry) -> Entry:
+    """The entry as any database and any reader takes it: texts only, none without end, no half characters."""
+    given = list(entry.details.items())[:DETAILS]
+    return replace(
+        entry,
+        outcome=text_of(entry.outcome),
+        issuer=text_of(entry.issuer),
+        subject=text_of(entry.subject),
+        user=text_of(entry.user),
+        workspace=text_of(entry.workspace),
+        what=text_of(entry.what),
+        rule=text_of(entry.rule),
+        address=text_of(entry.address),
+        request=text_of(entry.request),
+        details={text_of(name)[:64]: text_of(value) for name, value in given},
+    )
+
+
+def text_of(value: object) -> str:
+    """A text of at most so many characters, that every database keeps; control characters stay, escaped by JSON."""
+    text = value if isinstance(value, str) else "" if value is None else str(value)
+    if len(text) > LONGEST:
+        text = text[: LONGEST - 1] + "\u2026"
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def shown(record: Record) -> dict[str, Any]:
+    """All of a record but its ``mac``, by name: what the chain covers."""
+    entry = record.entry
+    return {
+        "seq": record.seq,
+        "at": record.at,
+        "key_id": record.key_id,
+        **{each.name: getattr(entry, each.name) for each in fields(entry) if each.name not in _OWN},
+        "action": str(entry.action),
+        "details": dict(entry.details),
+    }
+
+
+def line(record: Record) -> str:
+    """A record as one line of JSON in ASCII, whatever is in it; ``time`` is for people, UTC."""
+    time = datetime.fromtimestamp(record.at, UTC).isoformat(timespec="milliseconds")
+    return json.dumps({**shown(record), "time": time, "mac": record.mac}, separators=(",", ":"), ensure_ascii=True)
+
+
+_OWN = frozenset({"action", "details"})

@@ -76,4 +76,28 @@ class Unreadable:
     what: str
 
 
-Event = Refreshed | Revoked | BreakerMoved | Resealed | Swept | Unreadable
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """A record was added to the audit log.
+
+    Attributes:
+        action: as ``model.audit.Action`` has it.
+        outcome: ``ok``, or a word for why not.
+    """
+
+    action: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspicious:
+    """Too many failures of one: an alarm.
+
+    Attributes:
+        kind: ``subject`` or ``address``.
+    """
+
+    kind: str
+
+
+Event = Refreshed | Revoked | BreakerMoved | Resealed | Swept | Unreadable | Audited | Suspicious

@@ -197,7 +197,7 @@ class TokenConfig(BaseModel):
 
 
 def create_scope(
-    workspaces: Mapping[str, UserPermission] | str | None,
+    workspaces: Mapping[str, UserPermission | str] | str | None,
     client_id: str | None = None,
     current_workspace: str | None = None,
     extra_scopes: Sequence[str] | None = None,

@@ -37,8 +37,14 @@ class Counters(Protocol):
     async def add(self, key: str, amount: int = 1, *, period: float) -> int:
         """Count, and give the sum of the present period: the first count of a key begins one of that many seconds.
 
+        An amount of 0 only looks, and begins no period.
+
         Never raises because of the bus: while it cannot be reached, this process counts by itself.
         """
+        ...
+
+    def left(self, key: str) -> float | None:
+        """Seconds until the present period of a key ends, as ``add`` saw it last; None: nothing is counted here."""
         ...
 
 

@@ -9,6 +9,7 @@ from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection, Health, Sealed, Standing
 from valetkey.model.interactions import Interaction, InteractionKind
 from valetkey.model.revocations import Revocation
+from valetkey.ports.messages import Counters
 
 if TYPE_CHECKING:
     # Pydantic's models load with the first server, not with the first Pocket.
@@ -241,6 +242,7 @@ class TokenStore(Protocol):
     async def insert(self, token: Token) -> bool:
         """Save a new one. False, and nothing is written, when its parent is named and is not there, revoked or over.
 
+        False too when its id or its digest is taken. Whether the parent is over is told by ``created_at``.
         Of two at once, a parent's revocation and this, one comes first: no child of a revoked token is left alive.
         """
         ...
@@ -365,4 +367,16 @@ class AuditStore(Protocol):
 
     async def latest(self, *, limit: int) -> Sequence[Record]:
         """The newest ones, in order of their numbers."""
+        ...
+
+    async def key_ids(self) -> frozenset[str]:
+        """The root keys under which any record was made; cheap, however many there are."""
+        ...
+
+
+class CounterStore(Counters, Protocol):
+    """Counts kept in the database, for those who share it and no bus."""
+
+    async def sweep(self, *, before: float) -> int:
+        """Remove those whose period ended before that (epoch seconds); how many."""
         ...

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.oauth.clients import ClientSettings, variable
 from valetkey.secret import Secret
-from valetkey.settings.sections import USUAL_PORTS, Callbacks, General, Session
+from valetkey.settings.sections import SERVER_NAMES, SERVER_TABLES, USUAL_PORTS, Callbacks, General, Session
 from valetkey.settings.sources import Layer, Sources, load
+from valetkey.settings.values import explain, from_json, read_value
 
 KNOWN = {
     **{field.name: field.name for field in fields(Callbacks)},
@@ -38,7 +38,7 @@ KNOWN = {
 }
 """Every setting of this dialect but the providers' own, and the field that it fills."""
 
-IGNORED = ("docks.", "log_level", "auth.auth_encryption_secret_key", "home")
+IGNORED = ("docks.", "log_level", "auth.auth_encryption_secret_key", "home", "policy.", *SERVER_TABLES)
 """Names of the dialect that mean nothing here, or that another part reads."""
 
 _log = logging.getLogger("valetkey")
@@ -63,7 +63,7 @@ class ProviderConfig:
         if isinstance(recommended, str):
             # From the environment; a handler of the host program asks `if config.auth.mine.use_recommended_scope`.
             where = f"auth.{provider}.use_recommended_scope"
-            self._values["use_recommended_scope"] = _read(bool, recommended, where)
+            self._values["use_recommended_scope"] = read_value(bool, recommended, where)
         return self
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -197,7 +197,7 @@ def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
     recommended = values.pop("use_recommended_scope", True)
     environment = values.pop("environment", {})
     if isinstance(environment, str):
-        environment = _from_json(environment, f"auth.{provider}.environment")
+        environment = from_json(environment, f"auth.{provider}.environment")
     try:
         return ClientSettings(
             client_secret=None if secret is None else Secret(str(secret)),
@@ -208,7 +208,7 @@ def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
             **{name: str(value) for name, value in values.items()},
         )
     except ValidationError as error:
-        raise InvalidSetting(f"[auth.{provider}] cannot be used: {_explain(error)}.") from None
+        raise InvalidSetting(f"[auth.{provider}] cannot be used: {explain(error)}.") from None
 
 
 def _section(cls: type[_Section], sources: Sources) -> _Section:
@@ -217,7 +217,7 @@ def _section(cls: type[_Section], sources: Sources) -> _Section:
     for name, field_name in KNOWN.items():
         value = sources.get(name)
         if field_name in hints and value is not None:
-            values[field_name] = _read(hints[field_name], value, f"{name} ({sources.source_of(name)})")
+            values[field_name] = read_value(hints[field_name], value, f"{name} ({sources.source_of(name)})")
     return cls(**values)
 
 
@@ -244,31 +244,6 @@ def _at(callbacks: Callbacks, sources: Sources) -> Callbacks:
     )
 
 
-def _read(hint: Any, value: Any, where: str) -> Any:
-    if hint == Secret | None:
-        return Secret(str(value))
-    if isinstance(value, str) and get_origin(hint) in (frozenset, tuple):
-        value = _from_json(value, where) if value.startswith("[") else [part.strip() for part in value.split(",")]
-    elif isinstance(value, str) and get_origin(hint) is Mapping:
-        value = _from_json(value, where)
-    try:
-        return TypeAdapter(hint).validate_python(value)
-    except ValidationError as error:
-        raise InvalidSetting(f"The setting {where} cannot be used: {_explain(error)}.") from None
-
-
-def _from_json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise InvalidSetting(f'The setting {where} has to be JSON, such as {{"A": "B"}}.') from None
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    return str(first["msg"])
-
-
 CLIENT_KEYS = tuple(field.name for field in fields(ClientSettings) if field.name != "values")
 
 
@@ -288,12 +263,12 @@ def _check_names(sources: Sources) -> None:
     """A name that nobody knows is an error in our own files, and a warning where others keep theirs, too."""
     for layer in sources.layers:
         for name in layer.values:
-            if name in KNOWN or name.startswith(IGNORED):
+            if name in KNOWN or name in SERVER_NAMES or name.startswith(IGNORED):
                 continue
             if name.startswith("auth."):
                 _check_client(name, layer)
                 continue
-            near = difflib.get_close_matches(name, KNOWN, n=1)
+            near = difflib.get_close_matches(name, [*KNOWN, *SERVER_NAMES], n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             text = f"{layer.source} has the setting {name}, which is not known.{hint}"
             if layer.source in ("valetkey.toml", "keywords"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -109,6 +109,9 @@ class General:
 
 DAY = 86_400.0
 
+Seconds = Annotated[float, Field(gt=0, le=366 * DAY, allow_inf_nan=False)]
+"""A period."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -134,11 +137,11 @@ class Identity:
     namespace: str = ""
     issuers: tuple[TrustedIssuer, ...] = ()
     root_token: Secret | None = None
-    token_lifetime: float = 3600.0
-    max_token_lifetime: float = 31 * DAY
-    session_idle: float = DAY / 3
-    session_lifetime: float = 14 * DAY
-    login_time: float = 180.0
+    token_lifetime: Seconds = 3600.0
+    max_token_lifetime: Seconds = 31 * DAY
+    session_idle: Seconds = DAY / 3
+    session_lifetime: Seconds = 14 * DAY
+    login_time: Seconds = 180.0
     audit: bool = True
     audit_file: str = ""
 
@@ -147,8 +150,8 @@ class Identity:
 class Rate:
     """Requests a second in the long run, and how many at once."""
 
-    per_second: float
-    burst: int
+    per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    burst: Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,7 @@ class Serving:
 
     Attributes:
         public_base_url: what browsers call us; empty: by host and port.
+        hosts: further names under which we are asked, besides this machine's own and the public address's.
         base_path: what a reverse proxy leaves before our own paths, such as ``/valetkey``; empty: nothing.
         allow_origins: whose pages may call us from a browser; never any with credentials.
         trusted_proxies: addresses whose ``X-Forwarded-For`` and ``-Proto`` are believed.
@@ -164,12 +168,14 @@ class Serving:
         startup_functions: ``file.py:func`` or ``module:func``, run before the doors open.
         rate, signed_in_rate: for each address, and for each one with a token of ours.
         server_id: this instance's name; empty: a random one.
+        log_level: what is logged.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 9527
     public_base_url: str = ""
-    base_path: str = ""
+    hosts: frozenset[HostName] = frozenset()
+    base_path: Prefix = ""
     allow_origins: tuple[str, ...] = ()
     trusted_proxies: frozenset[str] = frozenset()
     tls_cert: str = ""
@@ -178,3 +184,24 @@ class Serving:
     rate: Rate = Rate(per_second=100, burst=500)
     signed_in_rate: Rate = Rate(per_second=1000, burst=5000)
     server_id: str = ""
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "warning"
+
+
+def _names() -> dict[str, tuple[str, str]]:
+    found = {}
+    for table, section in (("identity", Identity), ("server", Serving)):
+        for each in fields(section):
+            if each.name == "issuers":
+                continue
+            parts = [f".{part.name}" for part in fields(Rate)] if isinstance(each.default, Rate) else [""]
+            for part in parts:
+                found[f"{table}.{each.name}{part}"] = (table, f"{each.name}{part}")
+                found[f"{each.name}{part}"] = (table, f"{each.name}{part}")
+    return found
+
+
+SERVER_NAMES: Mapping[str, tuple[str, str]] = _names()
+"""Every setting of the server by its names, ``server.port`` and ``port``: its table, and its field there."""
+
+SERVER_TABLES = ("identity.", "issuers.", "server.", "auth0.")
+"""What names of the server begin with."""

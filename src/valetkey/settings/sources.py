@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ SECRET_NAMES = frozenset(
         "database_url",
         "redis_url",
         "metrics_token",
+        "jwt_secret",
+        "root_token",
         "password",
         "api_key",
     }
@@ -34,10 +37,30 @@ _log = logging.getLogger("valetkey")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Settings of one source, by dotted name."""
+    """Settings of one source, by dotted name; ``path``: the TOML file that they are from."""
 
     source: str
     values: Mapping[str, Any] = field(repr=False)
+    path: Path | None = None
+
+    def line_of(self, table: str, number: int, key: str = "") -> int | None:
+        """The line of the key, else of the header, of one ``[[table]]`` of an array, counted from 0; None: unknown."""
+        if self.path is None:
+            return None
+        header = re.compile(r"\s*\[\[\s*" + r"\s*\.\s*".join(map(re.escape, table.split("."))) + r"\s*\]\]")
+        wanted = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
+        seen, found = -1, None
+        try:
+            lines = self.path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return None
+        for line, text in enumerate(lines, 1):
+            if header.match(text):
+                seen += 1
+                found = line if seen == number else found
+            elif seen == number and key and wanted.match(text):
+                return line
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +77,11 @@ class Sources:
         """Which source it came from."""
         return next((layer.source for layer in self.layers if name in layer.values), "default")
 
+    def rank(self, name: str) -> int:
+        """How strong its source is: 0 the strongest; as many as there are where none has it."""
+        ranks = [rank for rank, layer in enumerate(self.layers) if name in layer.values]
+        return ranks[0] if ranks else len(self.layers)
+
     def names(self) -> Iterator[str]:
         """Every dotted name that any source has, once."""
         yield from dict.fromkeys(name for layer in self.layers for name in layer.values)
@@ -64,7 +92,17 @@ class Sources:
         return {name.removeprefix(start): self.get(name) for name in self.names() if name.startswith(start)}
 
 
-def load(folder: Path, environ: Mapping[str, str], keywords: Mapping[str, Any] | None = None) -> Sources:
+Dialect = Callable[[Mapping[str, str]], Mapping[str, Any]]
+"""What environment variables with other names than ours say, by the dotted names of ours."""
+
+
+def load(
+    folder: Path,
+    environ: Mapping[str, str],
+    keywords: Mapping[str, Any] | None = None,
+    *,
+    dialect: Dialect = lambda _: {},
+) -> Sources:
     """Read all sources.
 
     In this order: keywords, environment, and in ``folder`` ``.env``, ``.secrets.toml``, ``valetkey.toml`` or
@@ -75,16 +113,17 @@ def load(folder: Path, environ: Mapping[str, str], keywords: Mapping[str, Any] |
     """
     layers = [
         Layer("keywords", flatten(keywords or {})),
-        Layer("environment", from_environment(environ)),
+        Layer("environment", {**dialect(environ), **from_environment(environ)}),
     ]
     dotenv = folder / ".env"
     if dotenv.is_file():
-        layers.append(Layer(".env", from_environment(_read_dotenv(dotenv))))
+        named = _read_dotenv(dotenv)
+        layers.append(Layer(".env", {**dialect(named), **from_environment(named)}))
     chosen = "valetkey.toml" if (folder / "valetkey.toml").is_file() else "settings.toml"
     for name in (".secrets.toml", chosen):
         path = folder / name
         if path.is_file():
-            layers.append(Layer(name, flatten(_read_toml(path))))
+            layers.append(Layer(name, flatten(_read_toml(path)), path))
     for layer in layers:
         _warn_if_others_can_read(folder / layer.source, layer)
     return Sources(tuple(layer for layer in layers if layer.values))

@@ -1,4 +1,4 @@
-"""How many rows each key sealed, and with that whether it may go."""
+"""How many rows each key sealed, signed or hashed, and with that whether it may go."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Protocol, TypeVar
 
 from valetkey.model.connections import key_id_of
 from valetkey.model.interactions import Interaction
-from valetkey.ports.stores import ConnectionStore, InteractionStore, RevocationStore
-from valetkey.ports.world import Journal
+from valetkey.ports.stores import AuditStore, ConnectionStore, InteractionStore, RevocationStore, TokenStore
+from valetkey.ports.world import Clock, Journal
 
 BATCH = 100
 """Rows that are read, or sealed anew, in one go."""
+
+
+STILL_TAKEN = 300.0
+"""Seconds past its end that some clock may still take a token."""
 
 
 class _Row(Protocol):
@@ -26,20 +30,29 @@ R = TypeVar("R", bound=_Row)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Rows that one key sealed.
+    """Rows that one key sealed, and what else needs it.
 
     Attributes:
         waiting: renewed connections on this machine's disk that the database does not have yet.
+        tokens: tokens of ours, good still, that it signed or hashed: without it they end at once.
+        audit: whether records of the audit log were made under it: without it they cannot be verified.
     """
 
     connections: int = 0
     interactions: int = 0
     revocations: int = 0
     waiting: int = 0
+    tokens: int = 0
+    audit: bool = False
+
+    @property
+    def needed(self) -> bool:
+        """Whether anything is lost without it."""
+        return bool(self.total or self.tokens or self.audit)
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All that it sealed."""
         return self.connections + self.interactions + self.revocations + self.waiting
 
 
@@ -52,15 +65,21 @@ class Holdings:
         connections: ConnectionStore,
         interactions: InteractionStore,
         revocations: RevocationStore,
+        tokens: TokenStore,
+        audit: AuditStore,
         journal: Journal,
+        clock: Clock,
     ) -> None:
         self._connections = connections
         self._interactions = interactions
         self._revocations = revocations
+        self._tokens = tokens
+        self._audit = audit
         self._journal = journal
+        self._clock = clock
 
     async def count(self, *, thorough: bool = False) -> dict[str, Held]:
-        """Rows by the id of the key that sealed them; under an empty id those whose header is damaged.
+        """Rows by the id of the key that they need; under an empty id those whose header is damaged.
 
         ``thorough``: every row is looked at. Else the database says for connections what it noted when it wrote them.
 
@@ -81,14 +100,18 @@ class Holdings:
         async for owed in pages(self._revocations.page):
             revocations.update(key_id_of(row.sealed) for row in owed)
         waiting = Counter(key_id_of(connection.sealed) for connection, _ in self._journal.entries())
+        tokens = await self._tokens.key_ids(now=self._clock.now() - STILL_TAKEN)
+        audit = await self._audit.key_ids()
         return {
             key_id: Held(
                 connections=connections[key_id],
                 interactions=interactions[key_id],
                 revocations=revocations[key_id],
                 waiting=waiting[key_id],
+                tokens=tokens.get(key_id, 0),
+                audit=key_id in audit,
             )
-            for key_id in sorted({*connections, *interactions, *revocations, *waiting})
+            for key_id in sorted({*connections, *interactions, *revocations, *waiting, *tokens, *audit})
         }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from valetkey.audit import Switch
 from valetkey.connections.answer import Answering
 from valetkey.connections.breaker import Breakers
 from valetkey.connections.connect import Connecting
@@ -29,12 +30,13 @@ from valetkey.interactions.service import Interactions
 from valetkey.lending import Lender
 from valetkey.oauth.clients import Clients
 from valetkey.pipeline import Road
-from valetkey.policy.decide import Policy
+from valetkey.policy.decide import Oversight, Policy
 from valetkey.ports.world import Clock, Entropy, Fetcher, Journal, KeySource
 from valetkey.providers.base import HandlerEntry, HandlerKind, Provider
 from valetkey.providers.inline import OAuthHandler
 from valetkey.providers.registry import Registry
 from valetkey.settings.pocket import Config
+from valetkey.settings.policy import read_rules
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
 from valetkey.wiring.bus import open_bus
@@ -135,6 +137,7 @@ def build(
     )
     prebuilt = config.general.use_prebuilt_auth
     handling = Handling(registry, clients, fetcher, entropy, clock, environ, prebuilt=prebuilt)
+    links = CallbackLinks(config, home)
     parts = Parts(
         config=config,
         folder=folder,
@@ -148,14 +151,21 @@ def build(
         registry=registry,
         clients=clients,
         inline=inline,
-        links=CallbackLinks(config, home),
+        links=links,
         stores=stores,
         journal=journal,
         interactions=Interactions(
-            store=stores.interactions, sealer=sealer, clock=clock, entropy=entropy, wakeups=bus.wakeups
+            store=stores.interactions,
+            sealer=sealer,
+            clock=clock,
+            entropy=entropy,
+            wakeups=bus.wakeups,
+            personal=lambda: links.personal,
         ),
         sealer=sealer,
         breakers=Breakers(clock=clock, entropy=entropy, recorder=recorder),
+        audit=Switch(),
+        oversight=Oversight(),
         closers=(*closers, home.close),
         process=os.getpid(),
     )
@@ -272,6 +282,7 @@ def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memor
         clock=parts.clock,
         home=parts.home,
         in_memory=in_memory,
+        audit=parts.audit,
     )
     connecting = Connecting(
         store=connections,
@@ -282,6 +293,7 @@ def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memor
         keeper=kept.keeper,
         links=parts.links,
         clock=parts.clock,
+        audit=parts.audit,
     )
     connector = Connector(
         store=connections,
@@ -301,12 +313,18 @@ def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memor
         rotations=kept.rotations,
         revoker=kept.revoker,
         wakeups=parts.bus.wakeups,
+        audit=parts.audit,
     )
     road = Road(
         chain=Chain([Vouched()]),
-        policy=Policy(),
+        policy=Policy(
+            read_rules(parts.config.sources),
+            provider_of=lambda need: handling.find(need.handler, need.provider or None).provider.name,
+            audit=parts.audit,
+            oversight=parts.oversight,
+        ),
         connector=connector,
-        lender=Lender(sealer=parts.sealer, finder=handling, store=connections),
+        lender=Lender(sealer=parts.sealer, finder=handling, store=connections, audit=parts.audit),
     )
     return System(
         **{part.name: getattr(parts, part.name) for part in fields(Parts)},

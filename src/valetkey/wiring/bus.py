@@ -25,12 +25,14 @@ class Bus:
     Attributes:
         wakeups: hints that a row changed.
         counters: counts for limits.
+        shared: whether other processes are told; else the database counts for all (``Stores.counters``).
         ping: ask the server something small; raises ``StoreUnavailable``. Within one process there is nothing to ask.
         close: close what is open.
     """
 
     wakeups: Wakeups
     counters: Counters
+    shared: bool
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], None]
 
@@ -58,6 +60,7 @@ def open_bus(config: Config, home: Background, clock: Clock) -> Bus:
     return Bus(
         wakeups=wakeups,
         counters=RedisCounters(client, clock=clock),
+        shared=True,
         ping=client.ping,
         close=close,
     )
@@ -108,6 +111,7 @@ def _local(clock: Clock) -> Bus:
     return Bus(
         wakeups=LocalWakeups(),
         counters=LocalCounters(ticks=clock.monotonic),
+        shared=False,
         ping=ping,
         close=lambda: None,
     )

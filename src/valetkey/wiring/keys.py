@@ -82,7 +82,7 @@ def resealer(parts: Parts) -> Resealer:
 
 
 def holdings(parts: Parts) -> Holdings:
-    """How many rows each key sealed."""
+    """How many rows each key sealed, signed or hashed."""
     from valetkey.vault.held import Holdings
 
     stores = parts.stores
@@ -90,5 +90,8 @@ def holdings(parts: Parts) -> Holdings:
         connections=stores.connections,
         interactions=stores.interactions,
         revocations=stores.revocations,
+        tokens=stores.tokens,
+        audit=stores.audit,
         journal=parts.journal,
+        clock=parts.clock,
     )

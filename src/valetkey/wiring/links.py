@@ -1,11 +1,11 @@
-"""Where the person's browser comes back to: addresses from settings, served by whichever way in attached a server."""
+"""Where the person's browser is sent, and comes back to: addresses from settings, served by the way in."""
 
 from __future__ import annotations
 
 import threading
 import weakref
 from collections import OrderedDict
-from typing import Protocol
+from typing import Any, Protocol
 
 from valetkey.connections.answer import Answering
 from valetkey.connections.handler import Handler
@@ -33,7 +33,12 @@ class CallbackServer(Protocol):
 
 
 class CallbackLinks:
-    """The addresses of callbacks and pages, and the server behind them, started at first need."""
+    """The addresses of callbacks and pages, and the server behind them, started at first need.
+
+    Attributes:
+        personal: whether several people are served: then a link leads to our own page. There is no way back.
+        routers: those of auth handlers of the host program's own; served under ``/auth``.
+    """
 
     def __init__(self, config: Config, home: Home) -> None:
         self._config = config
@@ -41,7 +46,32 @@ class CallbackLinks:
         self._lock = threading.Lock()
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._began: OrderedDict[str, Answering] = OrderedDict()
+        self._base_url = ""
+        self.personal = False
+        self.routers: list[Any] = []
         self.server: CallbackServer | None = None
+
+    def lead_to_pages(self, base_url: str) -> None:
+        """From now on several people are served, at this public address, without a slash at the end.
+
+        A callback server of a script is of no use any more.
+        """
+        before, self.server = self.server, None
+        self._base_url = base_url.rstrip("/")
+        self.personal = True
+        if before is not None:
+            self._home.spawn(before.stop)
+
+    def link(self, interaction_id: str, url: str) -> str:
+        """What whoever asked is given: the provider's own address, or that of our page which leads there.
+
+        The link to our page names the interaction by its id, which is a hash of the state. Whoever has the link,
+        the model that passes it on among them, cannot make the state of it, and so no callback; our page gives the
+        provider's address to nobody but its owner's signed-in browser, and then takes the answer from that browser
+        only. A link that is forwarded opens a page that says "not yours"; the provider's address, when its owner
+        forwards that, leads to an account of somebody else's that is never connected.
+        """
+        return f"{self.pages}/connect/{interaction_id}" if self.personal else url
 
     def begun(self, interaction_id: str, answering: Answering) -> None:
         """Whoever began a flow takes its callback; after a restart the base system does."""
@@ -58,7 +88,7 @@ class CallbackLinks:
     @property
     def pages(self) -> str:
         """Base URL of our own pages."""
-        return self._config.callbacks.prefixed_base_url
+        return self._base_url or self._config.callbacks.prefixed_base_url
 
     def redirect_uri(self, handler: Handler) -> str:
         """The callback of that handler's provider; no two providers share one (mix-up, RFC 9700 §4.4)."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from valetkey.providers.inline import OAuthHandler
 
 if TYPE_CHECKING:
+    from valetkey.audit import Switch
     from valetkey.connections.answer import Answering
     from valetkey.connections.breaker import Breakers
     from valetkey.connections.connect import Connecting
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from valetkey.interactions.service import Interactions
     from valetkey.oauth.clients import Clients
     from valetkey.pipeline import Road
+    from valetkey.policy.decide import Oversight
     from valetkey.ports.messages import Recorder
     from valetkey.ports.serving import Listening
     from valetkey.ports.world import Clock, Entropy, Fetcher, Home, Journal
@@ -61,6 +63,8 @@ class Parts:
     interactions: Interactions
     sealer: Sealer
     breakers: Breakers
+    audit: Switch
+    oversight: Oversight
     closers: Sequence[Callable[[], Any]] = ()
     process: int = 0
 

@@ -36,7 +36,7 @@ FORGOTTEN = 3600.0
 """Seconds after which they are looked at again: settings may have changed."""
 
 KEPT = 86_400.0
-"""Seconds that an ended question stays, for whoever asks how it ended."""
+"""Seconds that an ended question, token or stop stays, for whoever asks how it ended."""
 
 UNSETTLED = 7 * 86_400.0
 """Seconds after which an answer that nobody came back for is removed."""
@@ -145,10 +145,15 @@ class Upkeep:
                 return done
 
     async def sweep(self) -> int:
-        """Remove questions that ended, and answers that nobody came back for."""
+        """Remove questions that ended, answers that nobody came back for, and tokens, stops and counts that ended."""
         now = self._clock.now()
-        interactions: InteractionStore = self._stores.interactions
+        stores = self._stores
+        interactions: InteractionStore = stores.interactions
         rows = await interactions.sweep(before=now - KEPT, unsettled_before=now - UNSETTLED)
+        if stores.identity_opened():
+            rows += await stores.tokens.sweep(before=now - KEPT)
+            rows += await stores.stops.sweep(before=now - KEPT)
+            rows += await stores.counters.sweep(before=now - KEPT)
         if rows:
             self._recorder.record(Swept(rows=rows))
         return rows

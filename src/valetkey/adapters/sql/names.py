@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from valetkey.errors import InvalidArguments
+from valetkey.model.accounts import Account
 from valetkey.model.connections import Connection
 from valetkey.model.interactions import Interaction
 from valetkey.model.revocations import Revocation
+from valetkey.model.stops import Stop
+
+if TYPE_CHECKING:
+    from valetkey.model.tokens import Token
 
 LONGEST = 1024
 """Characters that a name or an id may have: what an index of every database takes."""
@@ -89,6 +95,70 @@ def check_lease(owner: str, attempt: str) -> None:
         InvalidArguments: one is too long, or holds a NUL or half of a character.
     """
     _check_names((("lease owner", owner), ("attempt id", attempt)))
+
+
+def check_account(account: Account) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    held = account
+    _check_names(
+        (
+            ("account's name", held.name),
+            ("account id", held.id),
+            ("password's hash", held.password_hash),
+            ("e-mail address", held.email),
+        )
+    )
+
+
+def check_token(token: Token) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    held, owner = token, token.owner
+    _check_names(
+        (
+            ("token id", held.id),
+            ("workspace", owner.workspace),
+            ("issuer", owner.issuer),
+            ("subject", owner.subject),
+            ("parent", held.parent),
+            ("digest", held.digest),
+            ("key id", held.key_id),
+        )
+    )
+
+
+def check_digest(digest: str, key_id: str) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    _check_names((("digest", digest), ("key id", key_id)))
+
+
+def check_stop(stop: Stop) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    _check_names(((stop.kind.value, stop.target),))
+
+
+def check_workspace(name: str) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: it is too long, or holds a NUL or half of a character.
+    """
+    _check_names((("workspace", name),))
 
 
 def _check_names(names: Iterable[tuple[str, str]]) -> None:

@@ -81,6 +81,11 @@ class PostgresDatabase:
         self._steps: dict[Executable, _Prepared] = {}
         self._pool: Pool | None = None
 
+    @property
+    def opened(self) -> bool:
+        """Whether this process has opened it."""
+        return self._pool is not None and self._pool.process == os.getpid()
+
     def lease_clock(self) -> float | None:
         """None: leases are told by the server's clock, one for all machines."""
         return None

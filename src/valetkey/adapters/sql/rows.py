@@ -15,44 +15,45 @@ from valetkey.model.revocations import Revocation
 Row = tuple[Any, ...]
 """One row's columns, in the order of its table."""
 
-_Kinds = frozenset[type]
-_TEXT: _Kinds = frozenset({str})
-_TEXT_OR_NONE: _Kinds = _TEXT | {type(None)}
-_BYTES: _Kinds = frozenset({bytes})
-_BYTES_OR_NONE: _Kinds = _BYTES | {type(None)}
-_INTEGER: _Kinds = frozenset({int})
-_REAL: _Kinds = frozenset({float, int})
-_REAL_OR_NONE: _Kinds = _REAL | {type(None)}
+Kinds = frozenset[type]
+"""The types that a column's value may have, as the database gives it."""
+TEXT: Kinds = frozenset({str})
+TEXT_OR_NONE: Kinds = TEXT | {type(None)}
+BYTES: Kinds = frozenset({bytes})
+BYTES_OR_NONE: Kinds = BYTES | {type(None)}
+INTEGER: Kinds = frozenset({int})
+REAL: Kinds = frozenset({float, int})
+REAL_OR_NONE: Kinds = REAL | {type(None)}
 # In the order of tables.py. SQLite keeps whatever it is given: what is read is judged here.
 _CONNECTION = (
-    *([_TEXT] * 8),
-    _BYTES,
-    _INTEGER,
-    _REAL_OR_NONE,
-    _REAL_OR_NONE,
-    _INTEGER,
-    _TEXT_OR_NONE,
-    *([_TEXT] * 3),
-    _REAL,
-    _TEXT,
-    _REAL,
-    _INTEGER,
-    *([_REAL] * 3),
-    _REAL_OR_NONE,
-    _TEXT,
-    _TEXT,
-    _REAL,
+    *([TEXT] * 8),
+    BYTES,
+    INTEGER,
+    REAL_OR_NONE,
+    REAL_OR_NONE,
+    INTEGER,
+    TEXT_OR_NONE,
+    *([TEXT] * 3),
+    REAL,
+    TEXT,
+    REAL,
+    INTEGER,
+    *([REAL] * 3),
+    REAL_OR_NONE,
+    TEXT,
+    TEXT,
+    REAL,
 )
-_REVOCATION = (*([_TEXT] * 6), _BYTES, _REAL, _INTEGER, _REAL, _TEXT)
+_REVOCATION = (*([TEXT] * 6), BYTES, REAL, INTEGER, REAL, TEXT)
 _INTERACTION = (
-    *([_TEXT] * 8),
-    _BYTES,
-    _BYTES_OR_NONE,
-    _INTEGER,
-    _REAL,
-    _REAL,
-    _TEXT,
-    _TEXT,
+    *([TEXT] * 8),
+    BYTES,
+    BYTES_OR_NONE,
+    INTEGER,
+    REAL,
+    REAL,
+    TEXT,
+    TEXT,
 )
 
 
@@ -67,7 +68,7 @@ def connection_from(row: Row) -> Connection:
     Raises:
         DamagedRow: a column holds what it cannot hold.
     """
-    _check(row, _CONNECTION)
+    check_row(row, _CONNECTION)
     try:
         return Connection(
             id=row[0],
@@ -154,7 +155,7 @@ def interaction_from(row: Row) -> Interaction:
     Raises:
         DamagedRow: a column holds what it cannot hold.
     """
-    _check(row, _INTERACTION)
+    check_row(row, _INTERACTION)
     try:
         about = json.loads(row[7])
         kind, phase = InteractionKind(row[1]), Phase(row[6])
@@ -209,7 +210,7 @@ def revocation_from(row: Row) -> Revocation:
     Raises:
         DamagedRow: a column holds what it cannot hold.
     """
-    _check(row, _REVOCATION)
+    check_row(row, _REVOCATION)
     return Revocation(
         id=row[0],
         owner=Owner(workspace=row[1], issuer=row[2], subject=row[3]),
@@ -248,7 +249,12 @@ def owner_values(owner: Owner) -> dict[str, object]:
     return {"workspace": owner.workspace, "issuer": owner.issuer, "subject": owner.subject}
 
 
-def _check(row: Row, kinds: tuple[_Kinds, ...]) -> None:
+def check_row(row: Row, kinds: tuple[Kinds, ...]) -> None:
+    """Refuse a row whose columns are not of these types.
+
+    Raises:
+        DamagedRow: they are not.
+    """
     if len(row) != len(kinds):
         raise DamagedRow("the row has another number of columns")
     for value, kind in zip(row, kinds, strict=True):

@@ -68,6 +68,11 @@ class SqliteDatabase:
         # By process: a child must neither use nor close the connections that it was forked with.
         self._files: dict[int, SqliteFile] = {}
 
+    @property
+    def opened(self) -> bool:
+        """Whether this process has opened it."""
+        return os.getpid() in self._files
+
     def lease_clock(self) -> float | None:
         """The machine's steady clock: whoever shares this file shares it, and nobody sets it."""
         return self._ticks()

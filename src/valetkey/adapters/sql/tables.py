@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Double,
     Index,
@@ -115,6 +116,102 @@ leaders = Table(
     Column("name", Text, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("until", Double, nullable=False),
+)
+
+LONG = BigInteger().with_variant(Integer, "sqlite")
+"""What grows for ever; SQLite's INTEGER has 64 bits, and as a primary key is the row's own number."""
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("roles", Text, nullable=False),  # a JSON array
+    Column("disabled", Integer, nullable=False),  # 0 or 1
+    Column("version", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+)
+
+REVOKED = "revoked_at IS NOT NULL"
+"""What the index of what was revoked holds: with the others in it, it would be taken for finding those."""
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("workspace", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("bearer", Text, nullable=False),  # a JSON object: the user
+    Column("name", Text, nullable=False),
+    Column("parent", Text),  # NULL: none, so that no id can be taken for it
+    Column("digest", Text),  # NULL: none, and any number of rows may have none
+    Column("key_id", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("last_used_at", Double),
+    Column("revoked_at", Double),
+    Column("address", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    UniqueConstraint("digest", name="uq_tokens_digest"),
+    Index("ix_tokens_parent", "parent"),
+    Index("ix_tokens_principal", "issuer", "subject", "created_at"),
+    Index("ix_tokens_expires_at", "expires_at"),
+    Index("ix_tokens_revoked_at", "revoked_at", sqlite_where=text(REVOKED), postgresql_where=text(REVOKED)),
+)
+
+stops = Table(
+    "stops",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("stopped_by", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("ends_at", Double),  # of one that was lifted: when
+    Column("revision", LONG, nullable=False),
+    Column("lifted", Integer, nullable=False),  # 0 or 1
+    Index("ix_stops_revision", "revision"),
+    Index("ix_stops_ends_at", "ends_at"),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LONG, nullable=False),
+)
+"""The newest revision of what is followed by it. Whoever changes that changes this row first, and so comes alone."""
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("info", Text, nullable=False),  # a JSON object: all of it
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", LONG, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("entry", Text, nullable=False),  # a JSON object in ASCII: what the chain covers is kept to the letter
+    Column("mac", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Index("ix_audit_key_id", "key_id"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("key", Text, primary_key=True),  # the SHA-256 of its name, which may be anything
+    Column("amount", LONG, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    Index("ix_counters_ends_at", "ends_at"),
 )
 
 compatibility = Table(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from valetkey.connections.driven import PREPARING
 from valetkey.errors import AuthRefused, InvalidAnswer, InvalidAuthState
+from valetkey.interactions.browser import BROWSER
 from valetkey.interactions.service import identify
 from valetkey.interactions.states import ENDED, RESOLVED, WAITING, Event
 from valetkey.model.interactions import Interaction, Phase
@@ -110,6 +111,7 @@ class Futures:
 
         Raises:
             ValueError: there is no such flow, or it has ended (as ``InvalidAnswer``).
+            Denied: where several people are served, the request is not from the browser that claimed the flow.
         """
         system = build.default()
 
@@ -123,12 +125,18 @@ class Futures:
         _block(system, answer)
 
     def delete_future(self, uid: str) -> None:
-        """Withdraw the flow, if nobody has answered yet."""
+        """Withdraw the flow, if nobody has answered yet.
+
+        Raises:
+            Denied: as ``resolve_future``.
+        """
         system = build.default()
 
         async def withdraw() -> None:
             row = await system.interactions.get(identify(uid))
             if row is not None and row.phase in WAITING:
+                if BROWSER.get() is not None:
+                    system.interactions.check_browser(row)
                 await system.interactions.move(row, Event.EXPIRE, reason="This flow was withdrawn. Begin again.")
 
         _block(system, withdraw)

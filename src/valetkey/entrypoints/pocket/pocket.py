@@ -15,7 +15,7 @@ from valetkey.entrypoints.pocket.grouping import merge_needs
 from valetkey.entrypoints.pocket.running import run
 from valetkey.entrypoints.pocket.text import text_of
 from valetkey.errors import AuthRequired, DuplicateTool, InvalidArguments, UnknownTool
-from valetkey.identity.verifiers.vouched import HOST, owner_of
+from valetkey.identity.verifiers.vouched import HOST, named, owner_of
 from valetkey.model.caller import Owner
 from valetkey.model.calls import Call, Presented, ToolResult
 from valetkey.model.connections import DEFAULT_PROFILE
@@ -55,6 +55,9 @@ class AuthPrompt(str):
 class Pocket:
     """Holds tools, and calls them with the accounts of whoever ``thread_id`` stands for.
 
+    That is a thread of your program's own; or somebody who signed in, where it is the ``UserInfo`` that
+    ``current_user`` gives.
+
     Args:
         tools: functions, or what ``function_tool`` and ``tool`` made of them.
         auth: how accounts are connected; by default a :class:`PocketAuth`.
@@ -70,7 +73,7 @@ class Pocket:
         self.auth = auth or PocketAuth()
         self.use_profile = use_profile
         self.tools: dict[str, Tool] = {}
-        self._asked: dict[tuple[str, str, str], Interaction] = {}
+        self._asked: dict[tuple[Owner, str, str], Interaction] = {}
         self._system: System | None = None
         self.load_tools(tools or [])
 
@@ -153,8 +156,9 @@ class Pocket:
             result = await self.travel(tool_name, body, thread_id, profile, render=text_of)
         except AuthRequired as required:
             # Whoever waits next hears a refusal as one, even when it came before.
-            for flow in await self.system.interactions.of_owner(owner_of(thread_id), InteractionKind.CONNECT):
-                self._remember(thread_id, str(flow.about["profile"]), str(flow.about["provider"]), flow)
+            owner = owner_of(thread_id)
+            for flow in await self.system.interactions.of_owner(owner, InteractionKind.CONNECT):
+                self._remember(owner, str(flow.about["profile"]), str(flow.about["provider"]), flow)
             return str(required), True
         return str(result.value), False
 
@@ -208,19 +212,19 @@ class Pocket:
         if isinstance(tool, FunctionTool) and tool.tool_vars:
             tool = tool.configured(self.system.config.general.tool_vars)
         arguments = _arguments(body)
-        named, owner = profiles.named(profile), owner_of(thread_id)
+        chosen, owner = profiles.named(profile), owner_of(thread_id)
         if self.use_profile and "profile" in arguments and profiles.takes_profile(tool):
-            named = await profiles.chosen(self.system, tool, owner, arguments.pop("profile")) or named
+            chosen = await profiles.chosen(self.system, tool, owner, arguments.pop("profile")) or chosen
         call = Call(
             tool=tool_name,
             needs=tool.needs,
             arguments=arguments,
-            profile=named,
+            profile=chosen,
             entrance="pocket",
-            conversation=thread_id,
+            conversation=f"{owner.issuer}\0{owner.subject}",
             deadline=tool.deadline,
         )
-        presented = Presented(scheme=HOST, value=owner.subject)
+        presented = Presented(scheme=HOST, value=named(thread_id))
         return await self.system.road.travel(presented, tool, call, render=render)
 
     # Accounts -------------------------------------------------------------------------------------------------------
@@ -292,23 +296,23 @@ class Pocket:
             return None
         interaction = await self.auth.begin(need, thread_id, profile)
         if interaction is not None:
-            self._remember(thread_id, profile, self._provider_of(need), interaction)
+            self._remember(owner_of(thread_id), profile, self._provider_of(need), interaction)
         return interaction
 
-    def _remember(self, thread_id: str, profile: str, provider: str, interaction: Interaction) -> None:
-        self._asked[thread_id, profile, provider] = interaction
+    def _remember(self, owner: Owner, profile: str, provider: str, interaction: Interaction) -> None:
+        self._asked[owner, profile, provider] = interaction
         if len(self._asked) > ASKED:
             self._asked.pop(next(iter(self._asked)))  # nobody waits for the oldest any more
 
     async def _authenticated(self, need: Need, thread_id: str, profile: str) -> Any:
         system, owner = self.system, owner_of(thread_id)
-        asked = self._asked.get((thread_id, profile, self._provider_of(need)))
+        asked = self._asked.get((owner, profile, self._provider_of(need)))
         usual = await system.connector.usual(owner, need) if profiles.named(profile) is None else None
         held = profile if usual is None else usual.profile
         try:
             return await system.connecting.authenticate(owner, need, held, asked=asked)
         finally:
-            self._asked.pop((thread_id, profile, self._provider_of(need)), None)
+            self._asked.pop((owner, profile, self._provider_of(need)), None)
 
     def _needs(self, names: Sequence[str]) -> list[Need]:
         return merge_needs([(name, self._tool(name).needs) for name in names], self._provider_of)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,16 +15,25 @@ from valetkey.connections.answer import Answering
 from valetkey.connections.handler import Handler
 from valetkey.entrypoints.web import page
 from valetkey.entrypoints.web.forms import Forms
-from valetkey.errors import AuthExpired, AuthRefused, InvalidAnswer, ValetkeyError
+from valetkey.errors import AuthExpired, AuthRefused, Denied, InvalidAnswer, ValetkeyError
+from valetkey.interactions.browser import claimed_here
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING
 from valetkey.model.interactions import Interaction, Phase
+
+if TYPE_CHECKING:
+    from valetkey.entrypoints.web.interaction import Claims, Endpoint
 
 PASTED = ("token", "basicauth", "keypair")
 
 
 class ConnectPages:
-    """The pages of one system. Every answer of a provider ends on a clean URL, without code and state."""
+    """The pages of one system. Every answer of a provider ends on a clean URL, without code and state.
+
+    Args:
+        claims: where several people are served: then only the browser that claimed a link gets any further. Where the
+            browser goes after a callback is fixed here; nothing in a request says so.
+    """
 
     def __init__(
         self,
@@ -33,7 +43,9 @@ class ConnectPages:
         interactions: Interactions,
         forms: Forms,
         program: str,
+        claims: Claims | None = None,
     ) -> None:
+        self._claims = claims
         self._base = answering
         self._began = began
         self._interactions = interactions
@@ -64,12 +76,25 @@ class ConnectPages:
     def routes(self) -> list[BaseRoute]:
         """To be mounted where the addresses of ``Links`` point."""
         return [
-            Route("/health", self.health, methods=["GET"]),
-            Route("/auth/{provider}/oauth2/callback", self.callback, methods=["GET"]),
-            Route("/auth/{provider}/result/{interaction}", self.result, methods=["GET"]),
-            *(Route(f"/auth/{{provider}}/{kind}", self.show_form, methods=["GET"]) for kind in PASTED),
-            *(Route(f"/auth/{{provider}}/{kind}", self.take_form, methods=["POST"]) for kind in PASTED),
+            *([] if self._claims else [Route("/health", self.health, methods=["GET"])]),
+            Route("/auth/{provider}/oauth2/callback", self._known(self.callback), methods=["GET"]),
+            Route("/auth/{provider}/result/{interaction}", self._known(self.result), methods=["GET"]),
+            *(Route(f"/auth/{{provider}}/{kind}", self._known(self.show_form), methods=["GET"]) for kind in PASTED),
+            *(Route(f"/auth/{{provider}}/{kind}", self._known(self.take_form), methods=["POST"]) for kind in PASTED),
         ]
+
+    def _known(self, endpoint: Endpoint) -> Endpoint:
+        return endpoint if self._claims is None else self._claims.known(endpoint)
+
+    def _elsewhere(self, interaction: Interaction) -> Response | None:
+        """The page for a browser that did not claim it; None: it did, or nobody has to."""
+        try:
+            self._interactions.check_browser(interaction)
+        except Denied:
+            if self._claims is None:
+                raise
+            return self._claims.not_yours(interaction, opened=False)
+        return None
 
     async def health(self, request: Request) -> Response:
         """Whether this server is up."""
@@ -86,16 +111,23 @@ class ConnectPages:
         if handler.fields:
             # A GET brings no proof that our form was shown, and what is in its URL stays in histories and logs.
             raise InvalidAnswer("This account is connected by a form. Open the link from your program again.")
+        elsewhere = self._elsewhere(interaction)
+        if elsewhere is not None:
+            return elsewhere
         return await self._answer(interaction, provider, parameters, "../result")
 
     async def show_form(self, request: Request) -> Response:
         """Ask for the values that a provider gave the person."""
-        interaction, handler = await self._pasted(request)
-        return self._form(request, interaction, handler)
+        interaction, handler = await self._asked(request)
+        return self._elsewhere(interaction) or self._form(request, *_open(interaction, handler))
 
     async def take_form(self, request: Request) -> Response:
         """Take the values; by POST only, so that none is ever in a URL."""
-        interaction, handler = await self._pasted(request)
+        interaction, handler = await self._asked(request)
+        elsewhere = self._elsewhere(interaction)
+        if elsewhere is not None:
+            return elsewhere
+        _open(interaction, handler)
         state = request.query_params["state"]
         fields = await self._forms.read(request, state)
         provider = handler.provider.name
@@ -110,7 +142,9 @@ class ConnectPages:
         """How it ended."""
         interaction = await self._interactions.get(request.path_params["interaction"])
         self._keep(request.path_params["interaction"])
-        if interaction is None or interaction.about.get("provider") != request.path_params["provider"]:
+        # Where several people are served, how it ended is told to nobody but the claimer.
+        told = self._claims is None or (interaction is not None and claimed_here(interaction))
+        if interaction is None or not told or interaction.about.get("provider") != request.path_params["provider"]:
             return page.not_found()
         title = str(interaction.about["title"])
         if interaction.phase in (Phase.DONE, Phase.ANSWERED, Phase.SETTLING):
@@ -150,17 +184,8 @@ class ConnectPages:
         # Relative, so that a prefix that a reverse proxy takes off stays in the browser's address.
         return Response(status_code=303, headers={"Location": f"{result}/{interaction.id}"})
 
-    async def _pasted(self, request: Request) -> tuple[Interaction, Handler]:
-        interaction, handler = await self._base.asked(
-            request.path_params["provider"], request.query_params.multi_items()
-        )
-        if interaction.phase is Phase.REFUSED:
-            raise AuthRefused(interaction.reason)
-        if interaction.phase not in WAITING:
-            raise AuthExpired(interaction.reason or "This link was used before. Go back to your program.")
-        if not handler.fields:
-            raise InvalidAnswer("This link leads to the provider's own page. Open it from your program again.")
-        return interaction, handler
+    async def _asked(self, request: Request) -> tuple[Interaction, Handler]:
+        return await self._base.asked(request.path_params["provider"], request.query_params.multi_items())
 
     def _form(self, request: Request, interaction: Interaction, handler: Handler, error: str | None = None) -> Response:
         state = request.query_params["state"]
@@ -175,6 +200,21 @@ class ConnectPages:
             program=self._program,
             owner=interaction.owner.subject,
         )
+
+
+def _open(interaction: Interaction, handler: Handler) -> tuple[Interaction, Handler]:
+    """The same, where it is a form's and can be answered still.
+
+    Raises:
+        AuthRefused, AuthExpired, InvalidAnswer: it is not.
+    """
+    if interaction.phase is Phase.REFUSED:
+        raise AuthRefused(interaction.reason)
+    if interaction.phase not in WAITING:
+        raise AuthExpired(interaction.reason or "This link was used before. Go back to your program.")
+    if not handler.fields:
+        raise InvalidAnswer("This link leads to the provider's own page. Open it from your program again.")
+    return interaction, handler
 
 
 def _listed(value: object) -> list[object]:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from valetkey.entrypoints.web.hosts import is_loopback
+from valetkey.entrypoints.web.hosts import by_https
 from valetkey.errors import Denied, InvalidAnswer
 from valetkey.ports.world import Entropy
 
@@ -59,12 +59,13 @@ class Forms:
     """
 
     def __init__(self, *, base_url: str, entropy: Entropy) -> None:
+        self._base_url = base_url
         self._public = urlsplit(base_url)
         self._entropy = entropy
 
     def issue(self, request: Request, state: str) -> FormToken:
         """A token for the form of that flow; the browser's own from before, where it has one."""
-        secure = self._secure(request)
+        secure = by_https(request, self._base_url)
         cookie = _cookie_name(state, secure=secure)
         nonce = request.cookies.get(cookie, "")
         if not _NONCE.fullmatch(nonce):
@@ -83,17 +84,11 @@ class Forms:
         if kind != "application/x-www-form-urlencoded":
             raise Denied(f"This form was sent in a way that our page does not send it. {_NEXT}")
         fields = _parse(await request.body())
-        nonce = request.cookies.get(_cookie_name(state, secure=self._secure(request)), "")
+        nonce = request.cookies.get(_cookie_name(state, secure=by_https(request, self._base_url)), "")
         given = fields.pop("csrf", "").encode()
         if not _NONCE.fullmatch(nonce) or not hmac.compare_digest(_seal(nonce, state).encode(), given):
             raise Denied(f"This form does not belong to a page that we showed to this browser. {_NEXT}")
         return fields
-
-    def _secure(self, request: Request) -> bool:
-        """By the public address, which a proxy in front may serve; on this machine by the socket that was used."""
-        if is_loopback(self._public.hostname or ""):
-            return request.url.scheme == "https"
-        return self._public.scheme == "https"
 
     def _check_origin(self, request: Request) -> None:
         """Refuse another site's form (Fetch Metadata; RFC 6454 §7).

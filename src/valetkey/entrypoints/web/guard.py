@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from valetkey.audit import ORIGIN, Origin
 from valetkey.entrypoints.web import page
 from valetkey.entrypoints.web.hosts import host_name, is_public_https, own_hosts
 from valetkey.errors import ValetkeyError
@@ -16,6 +18,19 @@ from valetkey.ports.world import Entropy
 
 _log = logging.getLogger(__name__)
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+
+@contextmanager
+def audited_as(origin: Origin) -> Iterator[None]:
+    """What is noted meanwhile is noted as this request's, unless the door before said so already."""
+    if ORIGIN.get() is not None:
+        yield
+        return
+    token = ORIGIN.set(origin)
+    try:
+        yield
+    finally:
+        ORIGIN.reset(token)
 
 
 class TooLarge(Exception):
@@ -86,7 +101,9 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
-            await self._http({**scope, page.REFERENCE: self._entropy.token(6)}, receive, send)
+            reference = page.reference_of(scope) or self._entropy.token(6)
+            with audited_as(Origin(request=reference)):
+                await self._http({**scope, page.REFERENCE: reference}, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
 

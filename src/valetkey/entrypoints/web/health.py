@@ -30,6 +30,7 @@ def health_routes(
     *,
     metrics: Callable[[], Awaitable[bytes]] | None = None,
     token: Secret | None = None,
+    local: bool = True,
 ) -> list[BaseRoute]:
     """``/health``, ``/health/liveness``, ``/health/readiness`` and ``/metrics``.
 
@@ -37,8 +38,9 @@ def health_routes(
         readiness: ``Readiness.report``.
         metrics: what a scrape gets, ``Recorders.exposition``; None: there is no ``/metrics``.
         token: who shows it sees the metrics and the details from anywhere; None: nobody does.
+        local: whether programs of this machine see them, too. Not behind a reverse proxy: it is one of them.
     """
-    pages = _Pages(readiness, token)
+    pages = _Pages(readiness, token, local=local)
     routes: list[BaseRoute] = [
         Route("/health", pages.alive, methods=_READING),
         Route("/health/liveness", pages.alive, methods=_READING),
@@ -50,9 +52,10 @@ def health_routes(
 
 
 class _Pages:
-    def __init__(self, readiness: Callable[[], Awaitable[Report]], token: Secret | None) -> None:
+    def __init__(self, readiness: Callable[[], Awaitable[Report]], token: Secret | None, *, local: bool) -> None:
         self._readiness = readiness
         self._token = token
+        self._local = local
 
     async def alive(self, request: Request) -> Response:
         """The process answers; no other part is asked, for a restart would mend none of them."""
@@ -71,7 +74,7 @@ class _Pages:
 
     def trusts(self, request: Request) -> bool:
         """Whether it may see more than the status."""
-        return is_local(request) or self._shows_token(request)
+        return (self._local and is_local(request)) or self._shows_token(request)
 
     def _shows_token(self, request: Request) -> bool:
         given = request.headers.getlist("authorization")

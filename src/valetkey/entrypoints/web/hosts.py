@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from starlette.requests import HTTPConnection
+
 from valetkey.model import hosts
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)(?::(?P<port>[0-9]{1,5}))?")
@@ -33,3 +35,14 @@ def is_public_https(base_url: str) -> bool:
     """Whether browsers reach us by https under a name that is not this machine's own."""
     parts = urlsplit(base_url)
     return parts.scheme == "https" and not is_loopback(parts.hostname or "")
+
+
+def by_https(connection: HTTPConnection, base_url: str) -> bool:
+    """Whether the browser came by https.
+
+    The public address tells, which a proxy in front may serve; on this machine the socket that was used.
+    """
+    public = urlsplit(base_url)
+    if is_loopback(public.hostname or ""):
+        return connection.url.scheme in {"https", "wss"}
+    return public.scheme == "https"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute, Match, Mount
@@ -11,14 +11,23 @@ from starlette.types import Receive, Scope, Send
 from valetkey.entrypoints.web import page
 from valetkey.entrypoints.web.visitors import off_loop
 
+if TYPE_CHECKING:
+    from valetkey.entrypoints.web.interaction import Claims
+
 PATH = "/auth"
 
 
 class OwnRoutes(BaseRoute):
-    """Matches what the routers match, and nothing else. A router that is added later is served from then on."""
+    """Matches what the routers match, and nothing else. A router that is added later is served from then on.
 
-    def __init__(self, routers: list[APIRouter]) -> None:
+    Args:
+        routers: may grow.
+        claims: where several people are served: then a future is resolved by the browser that claimed its flow only.
+    """
+
+    def __init__(self, routers: list[APIRouter], *, claims: Claims | None = None) -> None:
         self._routers = routers
+        self._claims = claims
         self._count = 0
         self._app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         self._mount = Mount(PATH, app=self._app)
@@ -49,4 +58,5 @@ class OwnRoutes(BaseRoute):
         for router in self._routers:
             self._app.include_router(router)
         self._count = len(self._routers)
-        self._mount = Mount(PATH, app=off_loop(self._app))
+        app = off_loop(self._app)
+        self._mount = Mount(PATH, app=app if self._claims is None else self._claims.around(app))

@@ -19,7 +19,7 @@ from starlette.types import Scope
 
 from valetkey.entrypoints.render import http_status
 from valetkey.entrypoints.web.forms import FormToken
-from valetkey.errors import AuthExpired, AuthRefused, ValetkeyError
+from valetkey.errors import AuthExpired, AuthRefused, RateLimited, Unauthenticated, ValetkeyError
 from valetkey.providers.base import PastedField
 
 REFERENCE = "valetkey.reference"
@@ -85,6 +85,14 @@ _PAGE_HEADERS = {**HEADERS, "content-security-policy": f"{_NOTHING}; style-src '
 def _page(template: str, status: int, **values: Any) -> HTMLResponse:
     text = _TEMPLATES.get_template(template).render(values)
     return HTMLResponse(text, status_code=status, headers=_PAGE_HEADERS)
+
+
+def show(template: str, *, status: int = 200, token: FormToken | None = None, **values: Any) -> Response:
+    """A page from a template of ours. With a form's token, ``csrf`` is its value, and its cookie goes out along."""
+    response = _page(template, status, **{"reference": "", "csrf": token.value if token else "", **values})
+    if token is not None:
+        token.set_cookie(response)
+    return response
 
 
 def _chips(scopes: Iterable[str]) -> dict[str, object]:
@@ -159,22 +167,19 @@ def paste_form(
         program: who asks.
         owner: for whom the account is connected, in words.
     """
-    response = _page(
+    return show(
         "paste.html",
-        400 if error else 200,
+        status=400 if error else 200,
+        token=token,
         provider=plain(provider),
         fields=fields,
         action=action,
-        csrf=token.value,
         error=plain(error or ""),
         docs=docs if _is_web_link(docs) else "",
         program=plain(program),
         owner=plain(owner),
-        reference="",
         **_chips(scopes),
     )
-    token.set_cookie(response)
-    return response
 
 
 def _is_web_link(url: str) -> bool:
@@ -203,6 +208,11 @@ _STATUSES: Mapping[int, tuple[str, str, str]] = {
         "This request cannot be read",
         "It is not one that a page of ours or a provider sends.",
         "Open the link from your program again.",
+    ),
+    401: (
+        "You have to sign in for this",
+        "Nobody is signed in here in this browser, or the session has ended.",
+        "Sign in, then open the page again.",
     ),
     403: (
         "This is not allowed",
@@ -238,6 +248,11 @@ _STATUSES: Mapping[int, tuple[str, str, str]] = {
         "This is not the right address",
         "A request arrived here under a host name that is not ours.",
         "Open the link from your program, as it stands there.",
+    ),
+    429: (
+        "This was tried too often",
+        "There is a limit to how often this may be done, and it is reached.",
+        "Wait a few minutes, then try again.",
     ),
     502: (
         "This step went wrong in your program",
@@ -285,7 +300,12 @@ def from_error(error: ValetkeyError, *, provider: str = "", reference: str = "")
     if status == http_status(ValetkeyError):
         return from_status(status, reference=reference)
     title, _, next_step = _story(status)
-    return failed(title=title, what=error.message, next_step=next_step, status=status, reference=reference)
+    response = failed(title=title, what=error.message, next_step=next_step, status=status, reference=reference)
+    if isinstance(error, RateLimited):
+        response.headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, Unauthenticated):
+        response.headers["www-authenticate"] = "Bearer"
+    return response
 
 
 def reference_of(scope: Scope) -> str:

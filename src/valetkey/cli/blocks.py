@@ -1,0 +1,90 @@
+"""valetkey blocks: users, tools and workspaces stopped everywhere within five seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from valetkey.cli.options import Json
+from valetkey.cli.output import plain, print_json, print_table
+
+if TYPE_CHECKING:
+    from valetkey.policy.blocks import Blocks
+    from valetkey.wiring.system import System
+
+blocks = App(name="blocks", help="Stop a user, a tool or a workspace, everywhere within five seconds.")
+
+Kind = Annotated[Literal["user", "tool", "workspace"], Parameter(help="What is stopped.")]
+Name = Annotated[str, Parameter(help="The id of the user, or the name of the tool or workspace.")]
+
+BY = "command line"
+"""Who did it, as the audit log and the list name whoever may run commands here."""
+
+
+@blocks.command
+def add(kind: Kind, name: Name, /, *, reason: Annotated[str, Parameter(show_default=False)] = "") -> None:
+    """Stop all calls of a user, of a tool, or in a workspace. A user's tokens are refused, too.
+
+    Parameters
+    ----------
+    reason
+        Why, for whoever reads the list.
+    """
+    with opened_blocks() as (system, found):
+        system.home.block(lambda: found.add(kind, name, reason=reason, by=BY))
+    print(f"The {kind} {plain(name)} is blocked, on every instance within 5 seconds.")
+
+
+@blocks.command
+def remove(kind: Kind, name: Name, /) -> int:
+    """Let a user, a tool or a workspace go on. Exit status 1: it was not blocked."""
+    with opened_blocks() as (system, found):
+        done = system.home.block(lambda: found.remove(kind, name, by=BY))
+    print(f"The {kind} {plain(name)} {'may go on, on every instance within 5 seconds' if done else 'is not blocked'}.")
+    return 0 if done else 1
+
+
+@blocks.command(name="list")
+def list_(*, as_json: Json = False) -> None:
+    """List who and what is blocked."""
+    with opened_blocks() as (system, found):
+        stops = system.home.block(found.list)
+    rows = [
+        {
+            "kind": stop.kind.value,
+            "name": stop.target,
+            "reason": stop.reason,
+            "by": stop.by,
+            "since": datetime.fromtimestamp(stop.created_at, UTC).isoformat(timespec="seconds"),
+        }
+        for stop in stops
+    ]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(tuple(rows[0]), (tuple(row.values()) for row in rows))
+    else:
+        print("Nobody and nothing is blocked.")
+
+
+@contextmanager
+def opened_blocks() -> Iterator[tuple[System, Blocks]]:
+    """The blocks of the settings' database; what is done is in the audit log when this ends.
+
+    Raises:
+        InvalidSetting: nothing is kept.
+    """
+    from valetkey.audit import AuditLog
+    from valetkey.cli.vault import opened
+    from valetkey.policy.blocks import Blocks
+    from valetkey.stops import Stops
+
+    with opened() as system:
+        log = AuditLog(store=system.stores.audit, keyring=system.sealer.keyring, clock=system.clock, home=system.home)
+        stops = Stops(store=system.stores.stops, clock=system.clock, wakeups=system.bus.wakeups, home=system.home)
+        yield system, Blocks(stops=stops, audit=log, clock=system.clock)
+        system.home.block(log.drain)

@@ -1,0 +1,71 @@
+"""Who calls a service over HTTP, and in which workspace they act."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from valetkey.entrypoints.web.hosts import by_https
+from valetkey.entrypoints.web.presented import presented, session_cookie
+from valetkey.errors import Denied, Unauthenticated
+from valetkey.model.caller import Caller
+from valetkey.model.calls import NOTHING, SESSION, Presented
+from valetkey.model.users import UserPermission, includes
+from valetkey.model.workspaces import ANONYMOUS_WORKSPACE
+from valetkey.services.table import Who
+
+if TYPE_CHECKING:
+    from valetkey.wiring.identity import Identity
+
+_AGENT = 256
+
+
+class Callers:
+    """Knows callers by what their requests present."""
+
+    def __init__(self, identity: Identity, *, base_url: str, trusted_proxies: Collection[str]) -> None:
+        self._identity = identity
+        self._base_url = base_url
+        self._trusted = trusted_proxies
+
+    async def of(self, request: Request, *, calls: bool) -> tuple[Presented, Who]:
+        """What a request presents, and who that is.
+
+        Args:
+            request: the request.
+            calls: it runs something: then a session's cookie counts only where our own page sent it.
+
+        Raises:
+            Unauthenticated: the credential is not good, or cannot be read.
+            Denied: another site's page caused a request with this browser's session.
+            RateLimited: too many bad ones came from that address.
+            CouldNotTell: it cannot be told now.
+        """
+        secure = by_https(request, self._base_url)
+        shown = await presented(
+            request, plugin=self._identity.plugin, secure=secure, trusted_proxies=self._trusted, calls=calls
+        )
+        if shown.scheme == NOTHING and session_cookie(secure=secure) in request.cookies:
+            raise Denied("Another site's page sent this request. Call from a page of this server, or with a token.")
+        try:
+            caller = await self._identity.chain.identify(shown)
+        except Unauthenticated:
+            if shown.scheme != SESSION or calls:
+                raise
+            shown = Presented(scheme=NOTHING, value="", address=shown.address)  # a page opens all the same
+            caller = await self._identity.chain.identify(shown)
+        workspace = await self._acts_in(caller, request.path_params["workspace"])
+        agent = request.headers.get("user-agent", "")[:_AGENT]
+        return shown, Who(caller=caller, workspace=workspace, address=shown.address, agent=agent)
+
+    async def _acts_in(self, caller: Caller, named: str) -> str:
+        """A token's own workspace; else the URL's, where its user may read there; else the user's (contract 3.2)."""
+        user = caller.user
+        if user is None or user.is_anonymous:
+            return ANONYMOUS_WORKSPACE
+        if user.scope is not None and user.scope.current_workspace:
+            return user.scope.current_workspace
+        held = await self._identity.workspaces.permission(caller, named)
+        return named if includes(held, UserPermission.read) else user.get_workspace()

@@ -1,0 +1,229 @@
+"""Workspaces: owners, permissions, made on first use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from valetkey.audit import Audit
+from valetkey.errors import Denied, InvalidArguments, NotFound
+from valetkey.identity.narrowing import check_name
+from valetkey.identity.powers import ROOT, is_admin, is_whole
+from valetkey.model.audit import Action, Entry
+from valetkey.model.caller import CUSTOM, OURS, Caller
+from valetkey.model.users import UserInfo, UserPermission, includes
+from valetkey.model.workspaces import ANONYMOUS_WORKSPACE, PUBLIC, WorkspaceInfo
+from valetkey.ports.stores import WorkspaceStore
+from valetkey.ports.world import Clock
+
+PRINCIPAL = "principal"
+"""Under this name a workspace's ``config`` has [issuer, subject] of whoever made it."""
+
+MOST = 100
+"""Workspaces that one user may make."""
+
+OWN = "ws-user-"
+"""What the name of everybody's own workspace begins with."""
+
+_NAME = re.compile(r"[a-z0-9-|]*")
+_LONGEST = 128
+_BUILT_IN = (PUBLIC, ANONYMOUS_WORKSPACE)
+
+
+class Workspaces:
+    """The tenants; for use on the home loop."""
+
+    def __init__(self, *, store: WorkspaceStore, audit: Audit, clock: Clock) -> None:
+        self._store = store
+        self._audit = audit
+        self._clock = clock
+
+    async def permission(self, caller: Caller, name: str) -> UserPermission | None:
+        """What the caller may do there; None: nothing.
+
+        Admin in the own workspace and in those that the caller owns, unless the token was narrowed; else what the
+        token's scope says. A workspace is its first owner's: nobody of another issuer has a part in it.
+        """
+        return _permission(caller, name, await self._row(name))
+
+    async def ensure(self, caller: Caller, name: str) -> WorkspaceInfo:
+        """The workspace, for use: made where it is the caller's own, or one that a host program's parser named.
+
+        Raises:
+            NotFound: there is none of that name, or none that the caller may read.
+            InvalidArguments: that can be no workspace.
+        """
+        check_name(name, what="workspace")
+        row = await self._row(name)
+        if includes(_permission(caller, name, row), UserPermission.read):
+            if row is not None:
+                return row
+            if _may_make(caller, name):
+                return await self._make(caller, WorkspaceInfo(id=name, name=name, owners=_owners(caller)))
+        raise NotFound(f"Workspace {name} does not exist or is not accessible")
+
+    async def create(
+        self,
+        caller: Caller,
+        name: str,
+        *,
+        description: str = "",
+        owners: Collection[str] = (),
+        persistent: bool = False,
+    ) -> WorkspaceInfo:
+        """Make one.
+
+        Raises:
+            Denied: the caller is anonymous, or presents a narrowed token.
+            InvalidArguments: the name is taken or can be none; the user has too many.
+        """
+        user = caller.user
+        if user is None or user.is_anonymous or not (is_whole(caller) or is_admin(caller)):
+            raise Denied("Only users who signed in can create a workspace.")
+        if not 0 < len(name) <= _LONGEST or _NAME.fullmatch(name) is None or "-" not in name:
+            raise InvalidArguments(
+                "The name of a workspace has the characters a-z, 0-9, hyphen and |, with at least one hyphen."
+            )
+        if name.startswith(OWN) or name in _BUILT_IN:
+            raise InvalidArguments(f"There is a workspace of the name {name}. Choose another one.")
+        if not is_admin(caller) and await self._made_by(caller) >= MOST:
+            raise InvalidArguments(f"You have {MOST} workspaces. Delete one that you do not need.")
+        made = WorkspaceInfo(
+            id=name,
+            name=name,
+            description=description,
+            persistent=persistent,
+            owners=list(dict.fromkeys([*_owners(caller), *owners])),
+        )
+        return await self._make(caller, made)
+
+    async def get(self, caller: Caller, name: str) -> WorkspaceInfo:
+        """One that the caller may read.
+
+        Raises:
+            Denied: there is none of that name, or none that the caller may read.
+        """
+        row = await self._row(name)
+        if row is None or not includes(_permission(caller, name, row), UserPermission.read):
+            raise Denied(f"{_id_of(caller)} has no permission to access {name}")
+        return row
+
+    async def delete(self, caller: Caller, name: str) -> None:
+        """Remove one; a user's own one stays, as it says whose it is.
+
+        Raises:
+            NotFound: there is none of that name, or none that the caller may see.
+            Denied: the caller is no admin there, or it is nobody's to delete.
+        """
+        row = await self._row(name)
+        held = _permission(caller, name, row)
+        if row is None or held is None:
+            raise NotFound(f"Workspace {name} does not exist or is not accessible")
+        if held is not UserPermission.admin or name in _BUILT_IN or (name.startswith(OWN) and not is_admin(caller)):
+            raise Denied(f"{_id_of(caller)} cannot delete the workspace {name}.")
+        await self._store.delete(name)
+        await self._tell(caller, row, "deleted")
+
+    async def list(self, caller: Caller) -> Sequence[WorkspaceInfo]:
+        """Those in which the caller may read, by name."""
+        found: list[WorkspaceInfo] = []
+        after = ""
+        while rows := await self._store.page(after=after):
+            after = rows[-1].id
+            found += [row for row in rows if includes(_permission(caller, row.id, row), UserPermission.read)]
+        return found
+
+    async def _row(self, name: str) -> WorkspaceInfo | None:
+        if name in _BUILT_IN:
+            return _built_in(name)
+        return await self._store.get(name)
+
+    async def _make(self, caller: Caller, made: WorkspaceInfo) -> WorkspaceInfo:
+        made.config[PRINCIPAL] = list(caller.principal)
+        made.created_at = self._clock.now()
+        if await self._store.insert(made):
+            await self._tell(caller, made, "made")
+            return made
+        row = await self._store.get(made.id)
+        # Somebody was first: it may have been the same person in another window.
+        if row is None or not made.id.startswith(OWN) or _maker(row) != caller.principal:
+            raise InvalidArguments(f"There is a workspace of the name {made.id}. Choose another one.")
+        return row
+
+    async def _made_by(self, caller: Caller) -> int:
+        count, after = 0, ""
+        while rows := await self._store.page(after=after):
+            after = rows[-1].id
+            count += sum(_maker(row) == caller.principal and not row.id.startswith(OWN) for row in rows)
+        return count
+
+    async def _tell(self, caller: Caller, row: WorkspaceInfo, what: str) -> None:
+        issuer, subject = caller.principal
+        entry = Entry(
+            action=Action.WORKSPACE_MAKE,
+            issuer=issuer,
+            subject=subject,
+            user=_id_of(caller),
+            workspace=row.id,
+            what=row.id,
+            details={"change": what},
+        )
+        await self._audit.note(entry)
+
+
+def _permission(caller: Caller, name: str, row: WorkspaceInfo | None) -> UserPermission | None:
+    user = caller.user
+    if user is None or name == "*":
+        return None
+    if is_admin(caller):
+        return UserPermission.admin
+    maker = None if row is None else _maker(row)
+    if name in _own(user) and maker not in {None, caller.principal}:
+        return None  # somebody of another issuer with the same id was first
+    alike = maker is not None and maker[0] == caller.owner.issuer
+    if row is not None and alike and is_whole(caller) and row.owned_by(user):
+        return UserPermission.admin
+    if maker is not None and maker[0] != CUSTOM and caller.how == CUSTOM and caller.owner.issuer == CUSTOM:
+        return None  # a parser speaks for its own users' workspaces only
+    return user.get_permission(name)
+
+
+def _may_make(caller: Caller, name: str) -> bool:
+    """The own workspace, or one by its name in the scope of a host program's own parser."""
+    user = caller.user
+    if user is None or user.is_anonymous or user.scope is None:
+        return False
+    named_by_parser = caller.owner.issuer == CUSTOM and name in user.scope.workspaces and not name.startswith(OWN)
+    return name in _own(user) or named_by_parser
+
+
+def _maker(row: WorkspaceInfo) -> tuple[str, str] | None:
+    match row.config.get(PRINCIPAL):
+        case [str(issuer), str(subject)]:
+            return issuer, subject
+        case _:
+            return None
+
+
+def _own(user: UserInfo) -> set[str]:
+    return {f"{OWN}{name}" for name in (user.id, user.parent) if name}
+
+
+def _owners(caller: Caller) -> list[str]:
+    return [] if caller.user is None else [caller.user.get_effective_user_id()]
+
+
+def _id_of(caller: Caller) -> str:
+    return caller.owner.subject if caller.user is None else caller.user.id
+
+
+def _built_in(name: str) -> WorkspaceInfo:
+    return WorkspaceInfo(
+        id=name,
+        name=name,
+        description="Services for everybody." if name == PUBLIC else "Callers without a token.",
+        persistent=True,
+        owners=[ROOT],
+        read_only=True,
+        config={PRINCIPAL: [OURS, ROOT]},
+    )

@@ -1,0 +1,1 @@
+"""Services that programs register and others call; no sockets here."""

@@ -1,0 +1,239 @@
+"""What a startup function and a service function see of the server."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from valetkey.errors import InvalidArguments
+from valetkey.identity.login import SERVICE
+from valetkey.identity.powers import ROOT
+from valetkey.model.caller import OURS, Owner
+from valetkey.model.calls import BEARER, Presented
+from valetkey.model.tokens import TokenKind
+from valetkey.model.users import TokenConfig, UserInfo, UserPermission, create_scope
+from valetkey.model.workspaces import PUBLIC
+from valetkey.secret import Secret
+from valetkey.services.own import register_login
+from valetkey.services.table import CLIENT, Service, ServiceTable, Who
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from valetkey.identity.chain import Chain
+    from valetkey.identity.login import LoginService
+    from valetkey.identity.plugin import AuthPlugin
+    from valetkey.identity.tokens import Tokens
+    from valetkey.ports.world import Entropy
+
+_PERMISSIONS = {each.name: each for each in UserPermission}
+
+_log = logging.getLogger("valetkey.services")
+
+
+class Facts(dict[str, Any]):
+    """A dict whose members are attributes, too, as seed 004's programs read them."""
+
+    def __getattr__(self, name: str) -> Any:
+        """The member of that name."""
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no {name} here. There are: {', '.join(map(str, self))}") from None
+
+
+class Server:
+    """The server, for its own startup functions: ``server.x`` and ``server["x"]`` are the same.
+
+    It acts as root in the workspace ``public``.
+
+    Args:
+        plain: asks our own verifiers alone: root is nobody whom a parser knows.
+        public_base_url: where browsers find us.
+    """
+
+    def __init__(
+        self,
+        *,
+        table: ServiceTable,
+        plugin: AuthPlugin,
+        login: LoginService,
+        tokens: Tokens,
+        chain: Chain,
+        plain: Chain,
+        entropy: Entropy,
+        public_base_url: str,
+    ) -> None:
+        self._table = table
+        self._plugin = plugin
+        self._login = login
+        self._tokens = tokens
+        self._chain = chain
+        self._plain = plain
+        self._entropy = entropy
+        self.public_base_url = public_base_url
+        self.config = Facts(
+            workspace=PUBLIC,
+            client_id=CLIENT,
+            public_base_url=public_base_url,
+            local_base_url=public_base_url,
+            user=Facts(_root().model_dump(mode="json")),
+        )
+
+    def __getitem__(self, name: str) -> Any:
+        """``server["register_service"]`` is ``server.register_service``."""
+        if isinstance(name, str) and not name.startswith("_") and hasattr(self, name):
+            return getattr(self, name)
+        there = sorted(each for each in dir(self) if not each.startswith("_"))
+        raise KeyError(f"the server has no {name}. It has: {', '.join(there)}")
+
+    async def register_auth_service(self, **parts: Any) -> None:
+        """Put your own parser, generator and login service in place; see `AuthPlugin.register_auth_service`.
+
+        Raises:
+            InvalidArguments: one of them cannot be called as it will be.
+        """
+        given = await self._plugin.register_auth_service(**parts)
+        if given is not None:
+            register_login(self._table, self._login, given)
+
+    async def set_parse_token_function(self, function: Callable[..., Any] | None) -> None:
+        """Ask this parser, and no other one."""
+        self._plugin.set_parse_token_function(function)
+
+    async def set_generate_token_function(self, function: Callable[..., Any] | None) -> None:
+        """Make tokens with this generator."""
+        self._plugin.set_generate_token_function(function)
+
+    async def set_get_token_function(self, function: Callable[..., Any] | None) -> None:
+        """Find the token of a request with this function."""
+        self._plugin.set_get_token_function(function)
+
+    async def set_login_service(self, app: ASGIApp | None) -> None:
+        """Let an ASGI app serve every path under ``/public/apps/hypha-login/``; start, check, report stay."""
+        self._plugin.set_login_service(app)
+
+    async def register_service(
+        self,
+        service: Mapping[str, Any],
+        config: Mapping[str, Any] | None = None,
+        overwrite: bool = False,  # noqa: FBT001, FBT002 - seed 004's callers may give it by place
+        **_: Any,
+    ) -> Facts:
+        """Register a service of this process in the workspace ``public``; its facts, with its full id.
+
+        Raises:
+            InvalidArguments: it is none, or one of that id is there.
+        """
+        if config is not None and isinstance(service, Mapping):
+            service = {**service, "config": {**(service.get("config") or {}), **config}}
+        registered = self._table.register(service, workspace=PUBLIC, overwrite=overwrite)
+        return Facts(registered.info())
+
+    async def unregister_service(self, service_id: str, **_: Any) -> None:
+        """Forget one.
+
+        Raises:
+            NotFound: there is none.
+        """
+        self._table.unregister(service_id, workspace=PUBLIC)
+
+    async def get_service(self, query: str, config: Mapping[str, Any] | None = None) -> Facts:
+        """A service of this process, to be called as root.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if query.rpartition("/")[2] == SERVICE and not self._table.has(PUBLIC, SERVICE):
+            register_login(self._table, self._login)
+        who = await self._who()
+        service = await self._table.get(query, who, workspace=PUBLIC)
+        return Facts({**service.info(), **self._callable(service, who, service.functions, ())})
+
+    async def list_services(self, query: object = None) -> list[Facts]:
+        """All in the workspace ``public``, or in another one."""
+        workspace = query if isinstance(query, str) else PUBLIC
+        return [Facts(each.info()) for each in await self._table.list(await self._who(), workspace=workspace)]
+
+    async def generate_token(self, config: Mapping[str, Any] | None = None) -> str:
+        """A token of root's for one workspace; by default for ``public``, to read and write, for an hour.
+
+        It has no role: what it may do stands in its scope.
+
+        Raises:
+            InvalidArguments: the config can be none.
+        """
+        try:
+            wanted = TokenConfig.model_validate(config or {})
+        except ValidationError as error:
+            raise InvalidArguments(f"config cannot be used: {error.error_count()} values have a wrong form.") from None
+        workspace = wanted.workspace or PUBLIC
+        scope = create_scope(
+            {workspace: _PERMISSIONS[wanted.permission]}, wanted.client_id, workspace, wanted.extra_scopes
+        )
+        subject = self._entropy.token(16)
+        user = UserInfo(id=subject, roles=[], parent=ROOT, email=wanted.email, scope=scope)
+        owner = Owner(workspace=workspace, issuer=OURS, subject=ROOT)
+        secret, _ = await self._tokens.issue(
+            TokenKind.ACCESS, user, owner, expires_in=wanted.expires_in, name="startup function"
+        )
+        return secret.reveal()
+
+    async def parse_token(self, token: str) -> UserInfo:
+        """The user behind a token that is good here.
+
+        Raises:
+            Unauthenticated: it is not.
+        """
+        caller = await self._chain.identify(Presented(scheme=BEARER, value=Secret(token)))
+        return caller.user if caller.user is not None else _root()
+
+    async def revoke_token(self, token: str) -> None:
+        """End a token, and what was made with it.
+
+        Raises:
+            NotFound: it is not known.
+        """
+        await self._tokens.revoke_text((await self._who()).caller, token)
+
+    async def echo(self, data: Any) -> Any:
+        """The same back."""
+        return data
+
+    async def log(self, message: object) -> None:
+        """A line in the server's log."""
+        _log.info("%s", message)
+
+    async def _who(self) -> Who:
+        """Root, as a token that lives for a minute says."""
+        owner = Owner(workspace=PUBLIC, issuer=OURS, subject=ROOT)
+        secret, _ = await self._tokens.issue(TokenKind.ACCESS, _root(), owner, expires_in=60, name="server")
+        return Who(caller=await self._plain.identify(Presented(scheme=BEARER, value=secret)), workspace=PUBLIC)
+
+    def _callable(
+        self, service: Service, who: Who, functions: Mapping[str, Any], place: tuple[str, ...]
+    ) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        for name, each in functions.items():
+            path = (*place, name)
+            if isinstance(each, Mapping):
+                shown[name] = Facts(self._callable(service, who, each, path))
+            else:
+                shown[name] = self._caller_of(service, who, path) if callable(each) else each
+        return shown
+
+    def _caller_of(self, service: Service, who: Who, path: tuple[str, ...]) -> Callable[..., Any]:
+        async def call(*arguments: Any, **named: Any) -> Any:
+            result = await self._table.call(service, path, named, who, positional=arguments)
+            return await result if inspect.isawaitable(result) else result
+
+        call.__name__ = path[-1]
+        return call
+
+
+def _root() -> UserInfo:
+    return UserInfo(id=ROOT, roles=["admin"], scope=create_scope({"*": UserPermission.admin}))

@@ -1,0 +1,285 @@
+"""What is registered in this process: who may see it, and how it is called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from valetkey.errors import Denied, InvalidArguments, NotFound
+from valetkey.identity.handlers import is_async, outcome
+from valetkey.model.caller import Caller
+from valetkey.model.users import UserPermission, includes
+from valetkey.tools.threads import THREADS
+
+CLIENT = "server"
+"""The client that services of this process belong to, in their full ids."""
+
+FACTS = frozenset({"id", "name", "type", "description", "docs", "config", "app_id", "service_schema", "overwrite"})
+"""What a service says of itself; all else is what it offers."""
+
+Kind = Literal["functions", "asgi", "generic"]
+PermissionOf = Callable[[Caller, str], "Awaitable[UserPermission | None] | UserPermission | None"]
+
+_KINDS: tuple[Kind, ...] = ("functions", "asgi", "generic")
+_VISIBILITIES = ("public", "protected", "unlisted")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Who calls a service, and from where.
+
+    Attributes:
+        workspace: in which they act.
+        agent: what their program calls itself.
+    """
+
+    caller: Caller
+    workspace: str
+    address: str = ""
+    agent: str = ""
+
+    def context(self, service: Service) -> dict[str, Any]:
+        """What a function with ``require_context`` is told (seed 004)."""
+        user = self.caller.user
+        return {
+            "ws": self.workspace,
+            "from": f"{self.workspace}/{'' if user is None else user.id}",
+            "to": service.full_id,
+            "user": {} if user is None else user.model_dump(mode="json"),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One registered service.
+
+    Attributes:
+        functions: what it offers, by name; nested.
+        ours: functions of our own: they are told the `Who` that calls, as ``who``.
+        require_context: whether functions are told who calls, as ``context``.
+        authorized_workspaces: whose callers see a protected one, too.
+    """
+
+    id: str
+    workspace: str
+    type: Kind
+    functions: Mapping[str, Any]
+    name: str = ""
+    description: str = ""
+    visibility: str = "protected"
+    require_context: bool = False
+    authorized_workspaces: frozenset[str] = frozenset()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    ours: frozenset[str] = frozenset()
+
+    @property
+    def full_id(self) -> str:
+        """``workspace/client:id``."""
+        return f"{self.workspace}/{CLIENT}:{self.id}"
+
+    def find(self, path: Sequence[str]) -> Any:
+        """What is offered under a name, or nested names.
+
+        Raises:
+            NotFound: nothing.
+        """
+        found: Any = self.functions
+        for name in path:
+            if not isinstance(found, Mapping) or name not in found:
+                raise NotFound(f"Function not found: {'.'.join(path)} of the service {self.id}")
+            found = found[name]
+        return found
+
+    def info(self) -> dict[str, Any]:
+        """What may be told of it."""
+        shared = {key: value for key, value in self.config.items() if isinstance(value, str | int | float | bool)}
+        return {
+            "id": self.full_id,
+            "name": self.name or self.id,
+            "type": self.type,
+            "description": self.description,
+            "config": {
+                **shared,
+                "visibility": self.visibility,
+                "require_context": self.require_context,
+                "workspace": self.workspace,
+            },
+            "functions": sorted(name for name, each in self.functions.items() if callable(each)),
+        }
+
+
+class ServiceTable:
+    """All services of this process. For use on the home loop.
+
+    Args:
+        permission_of: what a caller may do in a workspace.
+    """
+
+    def __init__(self, *, permission_of: PermissionOf) -> None:
+        self._permission_of = permission_of
+        self._services: dict[tuple[str, str], Service] = {}
+
+    def register(
+        self,
+        given: Mapping[str, Any],
+        *,
+        workspace: str,
+        overwrite: bool = False,
+        ours: frozenset[str] = frozenset(),
+    ) -> Service:
+        """Take a service as seed 004 writes one.
+
+        Raises:
+            InvalidArguments: it is none, or one of that id is there.
+        """
+        service = _service(given, workspace, ours)
+        key = service.workspace, service.id
+        if key in self._services and not overwrite:
+            raise InvalidArguments(f"Service already exists: {service.full_id}. Say overwrite=True to replace it.")
+        self._services[key] = service
+        return service
+
+    def unregister(self, query: str, *, workspace: str) -> None:
+        """Forget one.
+
+        Raises:
+            NotFound: there is none.
+        """
+        place, name = _split(query, workspace)
+        if self._services.pop((place, name), None) is None:
+            raise NotFound(f"Service not found: {name}")
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._services.clear()
+
+    def has(self, workspace: str, service_id: str) -> bool:
+        """Whether one of that id is there."""
+        return (workspace, service_id) in self._services
+
+    def at(self, workspace: str, service_id: str) -> Service:
+        """One that is there, whoever asks.
+
+        Raises:
+            NotFound: it is not.
+        """
+        service = self._services.get((workspace, service_id))
+        if service is None:
+            raise NotFound(f"Service not found: {service_id}")
+        return service
+
+    async def get(self, query: str, who: Who, *, workspace: str) -> Service:
+        """One by ``id``, ``workspace/id`` or its full id.
+
+        Raises:
+            NotFound: there is none.
+            Denied: there is, and not for this caller.
+        """
+        place, name = _split(query, workspace)
+        service = self.at(place, name)
+        if not await self._may_use(service, who):
+            raise Denied(f"Permission denied for non-public service in workspace {place}")
+        return service
+
+    async def list(self, who: Who, *, workspace: str) -> list[Service]:
+        """Those of a workspace that this caller may know of, by id."""
+        there = [service for (place, _), service in sorted(self._services.items()) if place == workspace]
+        return [each for each in there if each.visibility != "unlisted" and await self._may_use(each, who)]
+
+    async def call(
+        self,
+        service: Service,
+        path: Sequence[str],
+        arguments: Mapping[str, Any],
+        who: Who,
+        *,
+        positional: Sequence[Any] = (),
+    ) -> Any:
+        """Call a function; what is no function is given as it is. A generator comes back as one.
+
+        Functions of our own get ``who``, others ``context`` where they require it; a caller can give neither.
+
+        Raises:
+            NotFound: it offers no such thing.
+            Exception: whatever the function raises.
+        """
+        target = service.find(path)
+        if not callable(target):
+            return target
+        told = {name: value for name, value in arguments.items() if name != "context"}
+        if path[0] in service.ours:
+            told["who"] = who
+        elif service.require_context:
+            told["context"] = who.context(service)
+        return await run(functools.partial(target, *positional, **told), asynchronous=is_async(target))
+
+    async def _may_use(self, service: Service, who: Who) -> bool:
+        if service.visibility != "protected" or who.workspace in service.authorized_workspaces:
+            return True
+        found = self._permission_of(who.caller, service.workspace)
+        held = await found if inspect.isawaitable(found) else found
+        return includes(held, UserPermission.read)
+
+
+async def run(work: Callable[[], Any], *, asynchronous: bool) -> Any:
+    """Run a host program's function: on the loop, or in a thread where it is synchronous.
+
+    Raises:
+        RuntimeError: it wanted to end the process.
+        Exception: whatever it raises.
+    """
+    try:
+        if asynchronous:
+            value = work()
+        else:
+            value, error = await THREADS.run(lambda: outcome(work, ()))
+            if error is not None:
+                raise error
+        return await value if inspect.isawaitable(value) else value
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"the function raised {type(error).__name__}") from None
+
+
+def _split(query: str, workspace: str) -> tuple[str, str]:
+    """Workspace and id of a query such as ``workspace/client:id@app``."""
+    place, slash, rest = query.rpartition("/")
+    name = rest.rpartition(":")[2].partition("@")[0]
+    return (place if slash else workspace), name
+
+
+def _service(given: Mapping[str, Any], workspace: str, ours: frozenset[str]) -> Service:
+    if not isinstance(given, Mapping) or not isinstance(given.get("id"), str):
+        raise InvalidArguments("A service is a dict with an id, such as {'id': 'my-service', 'hello': hello}.")
+    name = _split(given["id"], workspace)[1]
+    if not _ID.fullmatch(name):
+        raise InvalidArguments("A service's id is of letters, digits, dot, hyphen, low line; at most 128 of them.")
+    config = given.get("config") or {}
+    if not isinstance(config, Mapping):
+        raise InvalidArguments(f"The config of {name} has to be a dict, and is {type(config).__name__}.")
+    kind = next((each for each in _KINDS if each == given.get("type", "generic")), None)
+    visibility = config.get("visibility", given.get("visibility", "protected"))
+    if kind is None or visibility not in _VISIBILITIES:
+        raise InvalidArguments(
+            f"The service {name}: type is one of {', '.join(_KINDS)}, visibility one of {', '.join(_VISIBILITIES)}."
+        )
+    functions = {key: value for key, value in given.items() if key not in FACTS}
+    if kind == "asgi" and not callable(functions.get("serve")):
+        raise InvalidArguments(f"The service {name} of type asgi needs a function serve(args).")
+    return Service(
+        id=name,
+        workspace=workspace,
+        type=kind,
+        functions=functions,
+        name=str(given.get("name") or ""),
+        description=str(given.get("description") or ""),
+        visibility=visibility,
+        require_context=bool(config.get("require_context", False)),
+        authorized_workspaces=frozenset(config.get("authorized_workspaces") or ()),
+        config=config,
+        ours=ours,
+    )

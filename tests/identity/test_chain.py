@@ -1,0 +1,121 @@
+"""Who is calling: the verifiers in turn, what was stopped, and what is remembered."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.identity.chains import Chained
+from valetkey.errors import CouldNotTell, Unauthenticated
+from valetkey.model.stops import StopKind
+
+
+async def test_the_first_verifier_that_knows_a_credential_decides():
+    chained = Chained()
+    caller = await chained.identify("good")
+    assert (caller.owner.subject, caller.how) == ("alice", "first")
+    assert (await chained.identify("second's")).how == "second"
+
+
+async def test_a_credential_that_its_verifier_refuses_is_not_offered_to_the_next():
+    chained = Chained()
+    with pytest.raises(Unauthenticated, match="bad"):
+        await chained.identify("bad")
+    assert chained.second.asked == []
+
+
+async def test_a_credential_that_nobody_knows_is_refused():
+    with pytest.raises(Unauthenticated, match="Nobody here knows"):
+        await Chained().identify("unknown")
+
+
+async def test_a_verdict_is_remembered_as_long_as_it_may_be_and_not_longer():
+    chained = Chained()
+    for _ in range(3):
+        await chained.identify("good")
+    assert chained.first.asked == ["good"]
+    chained.clock.advance(61)
+    await chained.identify("good")
+    assert chained.first.asked == ["good", "good"]
+
+
+async def test_what_ends_is_not_remembered_past_its_end():
+    chained = Chained()
+    await chained.identify("short")
+    chained.clock.advance(6)
+    with pytest.raises(Unauthenticated, match="over"):
+        await chained.identify("short")
+
+
+async def test_a_revoked_token_is_refused_at_once_though_it_was_remembered():
+    chained = Chained()
+    await chained.identify("good")
+    await chained.stop(StopKind.TOKEN, "good-id")
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await chained.identify("good")
+
+
+async def test_a_token_without_an_id_is_revoked_by_its_hash():
+    chained = Chained()
+    await chained.identify("second's")
+    await chained.stop(StopKind.TOKEN, chained.hash_of("second's"))
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await chained.identify("second's")
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"), [(StopKind.USER, "alice"), (StopKind.USER, "boss"), (StopKind.WORKSPACE, "ws-user-alice")]
+)
+async def test_a_blocked_user_the_programs_of_one_and_a_blocked_workspace_are_refused(kind, target):
+    chained = Chained()
+    await chained.identify("good")
+    await chained.stop(kind, target)
+    with pytest.raises(Unauthenticated, match="blocked"):
+        await chained.identify("good")
+
+
+async def test_the_id_of_another_issuers_user_is_no_block_for_ours():
+    chained = Chained()
+    await chained.stop(StopKind.USER, "somebody")
+    assert await chained.identify("good")
+
+
+async def test_what_another_instance_stopped_is_known_here_within_five_seconds():
+    chained = Chained()
+    await chained.identify("good")
+    await chained.stop_elsewhere(StopKind.TOKEN, "good-id")
+    chained.clock.advance(1.5)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        for _ in range(2):  # the first one may still be served while the database is asked
+            await chained.identify("good")
+            await chained.looked()
+
+
+async def test_without_a_database_nobody_is_let_on_for_longer_than_five_seconds():
+    chained = Chained()
+    await chained.identify("good")
+    chained.store.broken = True
+    chained.clock.advance(3)
+    assert await chained.identify("good")
+    await chained.looked()
+    chained.clock.advance(3)
+    with pytest.raises(CouldNotTell):
+        await chained.identify("good")
+
+
+async def test_a_caller_on_an_open_socket_ends_with_the_token_or_the_block():
+    chained = Chained()
+    caller = await chained.identify("short")
+    await chained.chain.still(caller)
+    chained.clock.advance(6)
+    with pytest.raises(Unauthenticated, match="expired"):
+        await chained.chain.still(caller)
+    other = await chained.identify("good")
+    await chained.stop(StopKind.USER, "alice")
+    with pytest.raises(Unauthenticated, match="blocked"):
+        await chained.chain.still(other)
+
+
+async def test_no_token_is_kept_in_the_clear():
+    chained = Chained()
+    await chained.identify("good")
+    assert b"good" not in b"".join(chained.chain._remembered)
