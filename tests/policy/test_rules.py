@@ -221,3 +221,14 @@ class TestAudited:
         assert (first.issuer, first.subject, first.user) == ("valetkey", "ann", "ann")
         assert (first.workspace, first.what, first.details["entrance"]) == ("ws-a", "post", "http")
         assert "s3cret" not in repr(audit.entries)
+
+
+async def test_a_token_for_one_purpose_is_let_on_only_by_a_rule_that_names_its_scope():
+    special = caller(scopes=("files:read",), roles=["operator"])
+    for rule in (ALLOW, ASK, written("allow", roles=frozenset({"operator"})), written("allow", users=frozenset({"ann"}))):
+        with pytest.raises(Denied, match="No rule lets this caller"):
+            await policy(rule).decide(special, call())
+    named = written("allow", tools=("post",), scopes=frozenset({"files:read"}))
+    assert (await policy(named).decide(special, call())).rule == "allow"
+    with pytest.raises(Denied, match="Not allowed by the rule deny"):
+        await policy(named, DENY).decide(special, call())

@@ -12,10 +12,10 @@ import { Provider } from 'oidc-provider';
 
 console.info = console.error; // standard output is for the one line
 
-const { namespace, audience } = JSON.parse(process.argv[2]);
+const { namespace, audience, slash } = JSON.parse(process.argv[2]);
 const server = createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-const issuer = `http://127.0.0.1:${server.address().port}`;
+const issuer = `http://127.0.0.1:${server.address().port}${slash ? '/' : ''}`;
 
 const kinds = {
   RS256: ['rsa', { modulusLength: 2048 }],

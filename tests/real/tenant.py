@@ -21,12 +21,13 @@ class Tenant:
         log: where its standard error goes.
         namespace: what its own claims ``roles`` and ``email`` begin with.
         audience: of its tokens.
+        slash: whether its name ends in one, as that of an Auth0 tenant does.
     """
 
-    def __init__(self, node: str, log: Path, *, namespace: str, audience: str) -> None:
+    def __init__(self, node: str, log: Path, *, namespace: str, audience: str, slash: bool = False) -> None:
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [node, str(SCRIPT), json.dumps({"namespace": namespace, "audience": audience})],
+                [node, str(SCRIPT), json.dumps({"namespace": namespace, "audience": audience, "slash": slash})],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -74,7 +75,7 @@ class Tenant:
             process.stdout.close()
 
     def _admin(self, command: str, **arguments: object) -> dict[str, Any]:
-        answer = call(f"{self.issuer}/admin/{command}", method="POST", body=json.dumps(arguments).encode())
+        answer = call(f"{self.issuer.rstrip('/')}/admin/{command}", method="POST", body=json.dumps(arguments).encode())
         assert answer.status == 200, answer.text
         told: dict[str, Any] = json.loads(answer.body)
         return told

@@ -1,5 +1,6 @@
 """A server over memory, and its doors."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -65,3 +66,4 @@ async def serve(
     about: dict[str, Any] = {"serving": Serving(**serving), "base_url": base_url, "table": table}
     yield Served(build_app(rooms, **about), build_doors(rooms, **about), rooms, clock, base_url)
     end_services(rooms, table)
+    await asyncio.to_thread(system.close)  # what it ends, it ends on this loop

@@ -58,6 +58,9 @@ class Verifier(Protocol):
         ...
 
 
+_Verdict = tuple[Caller, str, float, int]
+"""The caller, what would revoke it, until when it is remembered (monotonic), and the generation of what is stopped."""
+
 Refused = Callable[[Presented], Awaitable[None]]
 """Is told of a credential that was refused."""
 
@@ -84,7 +87,7 @@ class Chain:
         self._stops = stops
         self._clock = clock
         self._refused = refused
-        self._remembered: OrderedDict[bytes, tuple[Caller, str, float]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, _Verdict] = OrderedDict()
 
     async def identify(self, presented: Presented) -> Caller:
         """The caller whom the first verifier that knows the credential vouches for.
@@ -101,22 +104,18 @@ class Chain:
                 return Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
             await self._stops.fresh()
             key = _key_of(presented)
-            known = self._remembered.get(key)
-            if known is not None:
-                caller, target, keep_until = known
-                alive = caller.until is None or self._clock.now() < caller.until
-                # One that was revoked is asked about anew: the answer is that for one that nobody ever knew.
-                if alive and self._clock.monotonic() < keep_until and not self._stops.why(StopKind.TOKEN, target):
-                    self._check(caller, target)
-                    return caller
-                self._remembered.pop(key, None)
+            remembered = self._recall(key, self._stops, self._clock)
+            if remembered is not None:
+                return remembered
             vouch = await self._ask(presented)
             caller = Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
             target = vouch.token or hashlib.sha256(_text_of(presented)).hexdigest()
             await self._stops.fresh()  # verifying may have taken its time
+            generation = self._stops.generation  # before the check: it may change on another thread
             self._check(caller, target)
             if vouch.keep > 0:
-                self._remembered[key] = (caller, target, self._clock.monotonic() + vouch.keep)
+                keep_until = self._clock.monotonic() + vouch.keep
+                self._remembered[key] = caller, target, keep_until, generation
                 if len(self._remembered) > REMEMBERED:
                     self._remembered.popitem(last=False)
         except Unauthenticated:
@@ -125,6 +124,24 @@ class Chain:
             raise
         else:
             return caller
+
+    def _recall(self, key: bytes, stops: Stops, clock: Clock) -> Caller | None:
+        """Who presented this before, where the verdict still holds."""
+        held = self._remembered.get(key)
+        if held is None:
+            return None
+        caller, target, keep_until, checked = held
+        if (caller.until is None or clock.now() < caller.until) and clock.monotonic() < keep_until:
+            generation = stops.generation
+            if checked == generation:  # nothing was stopped since
+                return caller
+            # One that was revoked is asked about anew: the answer is that for one that nobody ever knew.
+            if not stops.why(StopKind.TOKEN, target):
+                self._check(caller, target)
+                self._remembered[key] = caller, target, keep_until, generation
+                return caller
+        self._remembered.pop(key, None)
+        return None
 
     def known(self, presented: Presented) -> Caller | None:
         """Who presented this before, as far as it is remembered; nobody is asked. For counting, never for trust."""

@@ -198,6 +198,8 @@ class WrittenRule:
             and (not self.workspaces or not self.workspaces.isdisjoint(question.permitted))
             and (not self.scopes or (user is not None and any(user.has_scope(each) for each in self.scopes)))
             and (not self.providers or not self.providers.isdisjoint(question.providers))
+            # A token for one purpose does what its scope says: no rule that does not name that lets it on.
+            and (self.effect is Effect.DENY or self.scopes or user is None or not user.is_specialized_token())
         )
         return self._verdict if fits else None
 

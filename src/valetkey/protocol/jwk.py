@@ -10,7 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey
+from joserfc.jwk import OctKey
 from joserfc.jws import JWSRegistry
 
 from valetkey.errors import InvalidSetting
@@ -38,6 +38,17 @@ _ALGORITHMS = {name: JWSRegistry.algorithms[name] for name in ASYMMETRIC | SYMME
 _PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A public key as joserfc's algorithms ask for it, without its ledger of uses: that was judged when it was read."""
+
+    raw: _PublicKey
+    curve_key_size: int = 256
+
+    def get_op_key(self, _operation: str) -> _PublicKey:
+        return self.raw
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyingKey:
     """A key that was judged fit, parsed once and for all.
@@ -51,7 +62,7 @@ class VerifyingKey:
     kid: str
     algorithms: frozenset[str]
     octets: bytes = field(repr=False)
-    key: Key = field(repr=False, compare=False)
+    key: OctKey | _Ready = field(repr=False, compare=False)
 
     def verifies(self, algorithm: str, message: bytes, signature: bytes) -> bool:
         """Whether the signature over the message is by this key (RFC 7515 §5.2); never with an algorithm not its own.
@@ -166,24 +177,23 @@ def read_key_set(members: Mapping[str, Any], *, most: int) -> tuple[tuple[Verify
 
 
 def _made(key: _PublicKey, *, kid: str, algorithm: str) -> VerifyingKey:
-    ready: Key
     match key:
         case rsa.RSAPublicKey():
             _check_rsa(key.key_size, key.public_numbers().e)
-            kty, ready = "RSA", RSAKey.import_key(key)
+            kty = "RSA"
         case ec.EllipticCurvePublicKey():
             if key.curve.name != ec.SECP256R1.name:
                 raise ValueError("it is of another curve than P-256")
-            kty, ready = "EC", ECKey.import_key(key)
+            kty = "EC"
         case _:
-            kty, ready = "OKP", OKPKey.import_key(key)
+            kty = "OKP"
     if algorithm and algorithm not in _OF_KTY[kty]:
         raise ValueError(f"its algorithm {shown(algorithm)} does not fit it")
     return VerifyingKey(
         kid=kid,
         algorithms=frozenset({algorithm}) if algorithm else _OF_KTY[kty],
         octets=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        key=ready,
+        key=_Ready(key),
     )
 
 

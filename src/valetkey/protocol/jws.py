@@ -114,8 +114,10 @@ def octets_of(part: bytes) -> bytes:
     over = len(part) & 3
     if over and (over == 1 or part[-1] not in _LAST[over]):
         refuse(_NOT_BASE64URL)
+    if b"-" in part or b"_" in part:
+        part = part.translate(_TO_STANDARD)
     try:
-        return binascii.a2b_base64(part.translate(_TO_STANDARD) + _PADDING[over], strict_mode=True)
+        return binascii.a2b_base64(part + _PADDING[over], strict_mode=True)
     except ValueError:
         refuse(_NOT_BASE64URL)
 
