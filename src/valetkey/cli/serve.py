@@ -177,7 +177,7 @@ class _Run:
         ending.push_async_callback(asyncio.to_thread, build.use, None)
         adopt(system)
         identity = rooms.open_identity(system, self._settings.identity, base_url=base_url)
-        ending.push_async_callback(_drain, identity)
+        ending.push_async_callback(identity.close)
         watching = asyncio.create_task(identity.stops.watch(), name="valetkey-stops")
         ending.callback(watching.cancel)
         table = await start_services(identity, self._serving.startup_functions, plain=identity.plain, base_url=base_url)
@@ -204,12 +204,6 @@ async def what_to_tell(identity: Identity, *, serving: Serving, base_url: str, p
         link = await first_admin_link(identity, base_url=base_url)
         lines.append(f"Nobody has an account yet. Make the first admin, once and within 15 minutes: {link}")
     return lines
-
-
-async def _drain(identity: Identity) -> None:
-    drain = getattr(identity.audit, "drain", None)
-    if drain is not None:
-        await drain()
 
 
 def _let_the_next_signal_kill() -> None:

@@ -149,10 +149,7 @@ class Mounted:
         identity, self._identity = self._identity, None
         if identity is None:
             return
-        identity.plugin.close()
-        drain = getattr(identity.audit, "drain", None)
-        if drain is not None:
-            identity.system.home.block(drain)
+        identity.system.home.block(identity.close)
         build.use(None)
 
     async def caller(self, connection: HTTPConnection) -> Caller:

@@ -32,6 +32,7 @@ _ALIAS = re.compile(r"[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?")
 _TENANT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _OURS = ("local", OURS, CUSTOM, ANONYMOUS)  # how ids of our own begin, before the bar
 _ROOT, _NAMELESS = "root", "anonymouz-"  # users whom every such server has
+_NO_ROLE = f"The token is not accepted: a role is no text of at most {LONGEST_ROLE} characters."
 _RESERVED = ("ws:", "wid:", "cid:")
 _EMAIL = TypeAdapter[str](EmailStr)
 
@@ -128,8 +129,11 @@ class Users:
             expires_at=ends,
         )
         email = _first(members, self._email)
-        unproven = _first(members, self._verified) is False or members.get("email_verified") is False
-        if isinstance(email, str) and not unproven:
+        if (
+            isinstance(email, str)
+            and _first(members, self._verified) is not False
+            and members.get("email_verified") is not False
+        ):
             # Past the model's own check, which costs more than all the rest: it was checked before, by the same rules.
             user.email = fit_email(email)
         user._principal = principal  # noqa: SLF001  # every verifier sets it
@@ -164,9 +168,16 @@ def _fit_roles(told: object) -> list[str]:
     if not isinstance(told, list) or len(told) > MOST_ROLES:
         raise Unauthenticated(f"The token is not accepted: its roles are no list of at most {MOST_ROLES} texts.")
     for role in told:
-        if not isinstance(role, str) or not 0 < len(role) <= LONGEST_ROLE or not role.isprintable():
-            raise Unauthenticated(f"The token is not accepted: a role is no text of at most {LONGEST_ROLE} characters.")
-    return list(dict.fromkeys(told))
+        if not isinstance(role, str):
+            raise Unauthenticated(_NO_ROLE)
+    return list(_roles_of(tuple(told)))
+
+
+@lru_cache(maxsize=1024)
+def _roles_of(told: tuple[str, ...]) -> tuple[str, ...]:
+    if any(not 0 < len(role) <= LONGEST_ROLE or not role.isprintable() for role in told):
+        raise Unauthenticated(_NO_ROLE)
+    return tuple(dict.fromkeys(told))
 
 
 @lru_cache(maxsize=1024)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from valetkey.ports.world import Response
 from valetkey.protocol.client_auth import Proof
 from valetkey.protocol.foreign import FORM, JSON, media_type, read_object
 from valetkey.protocol.jwt import LEEWAY, fit_subject
+from valetkey.protocol.token import HttpAnswer
 from valetkey.secret import Secret
 
 LONGEST = 4096
@@ -59,7 +59,7 @@ def introspection_request(token: Secret, *, proof: Proof) -> IntrospectionReques
 
 
 def judge_introspection(
-    answer: Response, *, issuer: str, audiences: frozenset[str], client_id: str, now: float
+    answer: HttpAnswer, *, issuer: str, audiences: frozenset[str], client_id: str, now: float
 ) -> Explained | None:
     """What a token stands for (RFC 7662 §2.2); None: it is not active, or not for us.
 

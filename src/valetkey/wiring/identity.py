@@ -65,6 +65,14 @@ class Identity:
     plugin: AuthPlugin
     approvals: Approvals
     blocks: Blocks
+    issuer_keys: IssuerKeys
+
+    async def close(self) -> None:
+        """End what was begun here, and save what the audit log was told; on the home loop."""
+        self.plugin.close()
+        await self.issuer_keys.close()
+        if isinstance(self.audit, AuditLog):
+            await self.audit.drain()
 
 
 def open_identity(system: System, settings: IdentitySettings, *, base_url: str) -> Identity:
@@ -102,6 +110,7 @@ def open_identity(system: System, settings: IdentitySettings, *, base_url: str) 
     workspaces = Workspaces(store=stores.workspaces, audit=audit, clock=clock)
     plugin = AuthPlugin(tokens=tokens, clock=clock)
     issuers = settings.issuers
+    issuer_keys = IssuerKeys(system.fetcher, clock=clock)
     verifiers: list[Verifier] = [
         Anonymous(),
         Ours(
@@ -111,9 +120,7 @@ def open_identity(system: System, settings: IdentitySettings, *, base_url: str) 
             root_token=settings.root_token,
             others=[issuer.issuer for issuer in issuers],
         ),
-        Foreign(
-            issuers, IssuerKeys(system.fetcher, clock=clock), clock=clock, max_lifetime=settings.max_token_lifetime
-        ),
+        Foreign(issuers, issuer_keys, clock=clock, max_lifetime=settings.max_token_lifetime),
         Introspection(issuers, system.fetcher, clock=clock),
     ]
     reserved = {PREFIX, *(f"{issuer.alias}|" for issuer in issuers)}
@@ -163,6 +170,7 @@ def open_identity(system: System, settings: IdentitySettings, *, base_url: str) 
         plugin=plugin,
         approvals=approvals,
         blocks=Blocks(stops=stops, audit=audit, clock=clock),
+        issuer_keys=issuer_keys,
     )
 
 
