@@ -96,6 +96,15 @@ async def overflow(page: Page) -> int:
     return max(0, int(found))
 
 
+async def found_by_axe(page: Page, axe: str) -> list[str]:
+    """What axe-core, whose source is given, finds serious or critical on the page."""
+    await page.evaluate(axe)
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert found["passes"]
+    serious = [each for each in found["violations"] if each["impact"] in {"serious", "critical"}]
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']]}" for each in serious]
+
+
 __all__ = [
     "DESKTOP",
     "PHONE",
@@ -104,6 +113,7 @@ __all__ = [
     "Page",
     "Watch",
     "find_chromium",
+    "found_by_axe",
     "launched",
     "opened",
     "overflow",

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.real import browser as chromium
+from tests.real import conftest as real
+from tests.real.node import MODULES
 from tests.web.links_kit import Site, google, opened
 from tests.web.test_links_approve import NASTY, asked
 from tests.web.test_links_claim import ANN, BOB, link_of
@@ -17,6 +19,7 @@ from valetkey.identity.verifiers.vouched import owner_of
 pytestmark = pytest.mark.browser
 server = google
 unserved = opened
+node = real.node
 SHOTS = os.environ.get("SHOTS", "")
 """A folder for pictures of the pages; empty: none are taken."""
 
@@ -83,8 +86,9 @@ async def test_two_browsers_and_one_link(browser, site, server):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", chromium.DESKTOP), ("dark", chromium.DESKTOP), ("light", 360)])
-async def test_the_pages_fit(browser, site, server, scheme: chromium.Scheme, width: int):
+async def test_the_pages_fit(browser, node, site, server, scheme: chromium.Scheme, width: int):
     served, base = site
+    axe = (MODULES / "axe-core" / "axe.min.js").read_text("utf-8")
     link = await link_of(served)
     approval = await asked(served, to=NASTY, note="word " * 60 + "x" * 300, rows=[{"n": 1}, {"n": None}])
     async with chromium.opened(browser, width=width, scheme=scheme) as (tab, watch):
@@ -92,6 +96,7 @@ async def test_the_pages_fit(browser, site, server, scheme: chromium.Scheme, wid
         for name, url in (("claim", link), ("approve", approval)):
             await tab.goto(url)
             assert await chromium.overflow(tab) == 0
+            assert await chromium.found_by_axe(tab, axe) == []
             await shot(tab, f"{name}-{scheme}-{width}")
         assert watch.amiss == []
         await tab.get_by_role("button", name="Yes").click()
