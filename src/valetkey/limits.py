@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from valetkey.errors import RateLimited
+from valetkey.model.hosts import visitor_of
 from valetkey.ports.messages import Counters
 
 LONGEST = 128
@@ -23,25 +24,34 @@ class Limit:
         most: how many are let on.
         period: seconds.
         text: what is told to whoever has had them.
+        by_address: whether ``who`` is an address: those of one visitor are counted together.
     """
 
     name: str
     most: int
     period: float
     text: str
+    by_address: bool = False
 
 
 FAILED_LOGINS_OF_ACCOUNT = Limit(
     name="login-account", most=10, period=300, text="Too many failed sign-ins for this account."
 )
 FAILED_LOGINS_FROM_ADDRESS = Limit(
-    name="login-address", most=30, period=300, text="Too many failed sign-ins from this address."
+    name="login-address",
+    most=30,
+    period=300,
+    text="Too many failed sign-ins from this address.",
+    by_address=True,
 )
 BAD_KEYS_FROM_ADDRESS = Limit(
-    name="bad-key", most=100, period=60, text="Too many bad tokens or keys from this address."
+    name="bad-key", most=100, period=60, text="Too many bad tokens or keys from this address.", by_address=True
 )
 LOGIN_STARTS_FROM_ADDRESS = Limit(
-    name="login-start", most=60, period=60, text="Too many sign-ins were begun from this address."
+    name="login-start", most=60, period=60, text="Too many sign-ins were begun from this address.", by_address=True
+)
+REVOCATIONS_BY_USER = Limit(
+    name="revoke-text", most=60, period=60, text="You have revoked too many tokens by their text."
 )
 SUSPICIOUS = Limit(name="suspicious", most=20, period=300, text="Too many failures.")
 
@@ -103,7 +113,7 @@ class Watch:
 
     async def failed(self, *, subject: str = "", address: str = "") -> None:
         """Count one failure; where nobody is known, or no address, that is left out."""
-        for kind, who in (("subject", subject), ("address", address)):
+        for kind, who in (("subject", subject), ("address", visitor_of(address))):
             if who and await self._limits.count(SUSPICIOUS, f"{kind}:{who}") == SUSPICIOUS.most:
                 self._tell(kind, who, str(SUSPICIOUS.most))
 
@@ -115,6 +125,8 @@ def refusal(limit: Limit, *, left: float | None = None) -> RateLimited:
 
 
 def _key(limit: Limit, who: str) -> str:
+    if limit.by_address:
+        who = visitor_of(who)
     if len(who) > LONGEST or not who.isprintable():  # printable: no half characters either
         who = "#" + hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()
     return f"limit:{limit.name}:{who}"

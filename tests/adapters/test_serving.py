@@ -359,6 +359,7 @@ async def test_too_many_connections_are_turned_away() -> None:
             writer.close()
 
 
+@pytest.mark.requirement("J-36")
 @pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG])
 async def test_a_url_is_in_no_log_at_any_level(caplog: pytest.LogCaptureFixture, level: int) -> None:
     caplog.handler.setLevel(0)

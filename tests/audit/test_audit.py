@@ -131,6 +131,7 @@ async def test_what_comes_in_one_moment_is_saved_in_one_transaction(store, ring,
     assert len(store.appended) <= 2
 
 
+@pytest.mark.requirement("E-03")
 async def test_a_record_has_who_what_when_and_the_request_that_is_served(store, ring, clock):
     log = log_of(store, ring, clock)
     ORIGIN.set(Origin(address="203.0.113.7", request="r-1"))
@@ -154,6 +155,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.requirement("E-02")
 @pytest.mark.parametrize("name", [*TEXTS, "detail", "name of a detail"])
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_whatever_is_in_a_field_it_is_one_line_of_json(name, text, store, ring, clock, tmp_path):
@@ -172,6 +174,7 @@ async def test_whatever_is_in_a_field_it_is_one_line_of_json(name, text, store, 
     assert (await verify(store, ring)).whole
 
 
+@pytest.mark.requirement("E-02")
 @given(st.text(max_size=700), st.dictionaries(st.text(max_size=80), st.text(max_size=80), max_size=4))
 @settings(max_examples=60)
 def test_any_text_gives_one_line_that_says_it(text, details):
@@ -210,6 +213,7 @@ class TestFailing:
         with pytest.raises(StoreUnavailable):
             await log_of(store, ring, clock).note(ENTRY)
 
+    @pytest.mark.requirement("R-34")
     async def test_what_is_told_while_the_database_is_away_is_saved_later_in_order(self, store, ring, clock):
         log = log_of(store, ring, clock)
         store.away = StoreUnavailable("away")
@@ -253,6 +257,7 @@ class TestFailing:
             await log.note(ENTRY)
         assert log.dropped == 1
 
+    @pytest.mark.requirement("R-34")
     async def test_a_further_place_that_fails_harms_nothing_and_is_said_once(self, store, ring, clock, caplog):
         kept: list[Record] = []
 
@@ -313,6 +318,7 @@ TAMPERED = [
 ]
 
 
+@pytest.mark.requirement("C7.audit")
 @pytest.mark.parametrize(("tamper", "found"), TAMPERED)
 async def test_what_was_tampered_with_is_named_by_its_number(store, ring, clock, tamper, found):
     await written(store, ring, clock)
@@ -323,6 +329,7 @@ async def test_what_was_tampered_with_is_named_by_its_number(store, ring, clock,
     assert not report.whole
 
 
+@pytest.mark.requirement("C7.audit")
 async def test_a_tail_that_was_removed_is_told_by_another_place(store, ring, clock):
     await written(store, ring, clock)
     kept = {record.seq: record.mac for record in await store.page()}
@@ -408,6 +415,7 @@ class TestFile:
         assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [4]
         assert json.loads((tmp_path / "audit.1").read_text())["seq"] == 1
 
+    @pytest.mark.requirement("C7.audit")
     async def test_two_writers_share_it_without_mixing_their_lines(self, tmp_path, two):
         path = tmp_path / "audit.jsonl"
         files = [AuditFile(path), AuditFile(path)]
@@ -432,6 +440,7 @@ class TestFile:
         assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.requirement("seed004.bp-monitoring", "d29.suspicious")
 async def test_the_metrics_get_every_record_and_the_alarm(store, ring, clock):
     recorder = KeepingRecorder()
     log = log_of(store, ring, clock, counted(recorder))
@@ -458,6 +467,7 @@ class TestCommand:
         main(["blocks", "remove", "user", "ann"])
         capsys.readouterr()
 
+    @pytest.mark.requirement("C7.audit", "d.commands-identity")
     def test_records_are_listed_the_newest_last_and_by_what_is_asked(self, capsys):
         assert [row["action"] for row in self.listed(capsys)] == ["block", "block", "unblock"]
         assert [row["number"] for row in self.listed(capsys, "--limit", "2")] == [2, 3]
@@ -474,6 +484,7 @@ class TestCommand:
     def test_what_cannot_be_asked_is_bad_usage(self, arguments):
         assert main(["audit", "list", *arguments]) == 2
 
+    @pytest.mark.requirement("C7.audit")
     def test_a_whole_log_is_verified_and_a_broken_one_is_an_exit_status(self, capsys, home):
         assert main(["audit", "verify"]) == 0
         assert "as it was written" in capsys.readouterr().out

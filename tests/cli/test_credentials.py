@@ -74,6 +74,7 @@ def signs_in(name: str, password: str) -> bool:
     return True
 
 
+@pytest.mark.requirement("d.commands-identity")
 def test_an_account_is_made_with_a_piped_password_and_signs_in(run):
     status, out, err = run("users", "add", "Ann", "--admin", "--email", "ann@example.org", piped=f"{PASSWORD}\nmore\n")
     assert (status, out, err) == (0, "The account ann is made, and is an admin.\n", "")
@@ -175,6 +176,7 @@ def test_a_token_is_printed_once_alone_and_is_the_users(run, ann):
     assert "already" in run("tokens", "revoke", row["id"])[1]
 
 
+@pytest.mark.requirement("A-08", "C3.keys", "d.commands-identity")
 def test_a_key_is_narrowed_listed_with_its_last_use_and_revoked(run, ann):
     arguments = ("--workspace", "ws-lab", "--permission", "read", "--scope", "files:read", "--scope", "mail:send")
     key = run("apikeys", "create", "--user", "local|ann", "--name", "robot", *arguments)[1].strip()
@@ -195,6 +197,7 @@ def test_a_key_is_narrowed_listed_with_its_last_use_and_revoked(run, ann):
         identified(key)
 
 
+@pytest.mark.requirement("seed004.bp-storage", "A-01", "E-01")
 def test_neither_password_nor_key_is_anywhere_in_the_data_folder(run, ann, home: Path):
     key = run("apikeys", "create", "--user", "ann")[1].strip()
     run("users", "set-password", "ann", piped="another password entirely\n")

@@ -29,6 +29,7 @@ def test_nothing_waits(capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
+@pytest.mark.requirement("d.commands-identity")
 def test_what_waits_is_listed_without_state_or_link(capsys, monkeypatch):
     system = build.default()
 

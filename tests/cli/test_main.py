@@ -113,6 +113,7 @@ def test_one_provider_is_shown_as_one_json_object(capsys):
     assert "channels:read" in oauth2["recommended_scopes"]
 
 
+@pytest.mark.requirement("d.commands-identity")
 def test_the_policy_is_shown(capsys):
     assert main(["policy", "show", "--json"]) == 0
     rules = json.loads(capsys.readouterr().out)

@@ -33,6 +33,7 @@ async def signs_in(instance: Instance, name: str = "ann", password: Secret = PAS
     return "ok"
 
 
+@pytest.mark.requirement("seed004.identity", "seed004.password")
 async def test_a_person_signs_in_and_the_session_knows_them(instance):
     account = await instance.accounts.add("Ann", PASSWORD, email="Ann@Example.org")
     secret, token = await instance.local.sign_in("ANN", PASSWORD, address=ADDRESS, agent="a browser")
@@ -46,6 +47,7 @@ async def test_a_person_signs_in_and_the_session_knows_them(instance):
     assert (token.kind, token.address, token.agent) == (TokenKind.SESSION, ADDRESS, "a browser")
 
 
+@pytest.mark.requirement("C4.accounts")
 async def test_a_password_is_kept_as_argon2id_with_what_owasp_advises(instance):
     account = await instance.accounts.add("ann", PASSWORD)
     other = await instance.accounts.add("bob", PASSWORD)
@@ -100,6 +102,7 @@ async def test_what_can_be_no_address_or_role_is_refused(instance, field, value)
 # One answer
 
 
+@pytest.mark.requirement("C4.accounts")
 async def test_nobody_is_told_which_of_name_and_password_was_wrong(instance):
     await instance.accounts.add("ann", PASSWORD)
     await instance.accounts.add("off", PASSWORD)
@@ -137,6 +140,7 @@ async def test_what_was_typed_as_a_name_is_kept_nowhere(instance):
     assert typed not in repr(instance.database.counters._counts)
 
 
+@pytest.mark.requirement("seed004.bp-audit")
 async def test_every_sign_in_is_recorded_without_the_password(instance):
     await instance.accounts.add("ann", PASSWORD)
     await signs_in(instance, password=WRONG)
@@ -149,6 +153,7 @@ async def test_every_sign_in_is_recorded_without_the_password(instance):
 # Throttled
 
 
+@pytest.mark.requirement("seed004.bp-rate", "d29.sign-ins", "C4.accounts")
 async def test_after_ten_failures_an_account_waits_and_the_window_ends(instance):
     await instance.accounts.add("ann", PASSWORD)
     for number in range(10):
@@ -170,6 +175,7 @@ async def test_a_name_that_nobody_has_is_throttled_alike(instance):
     assert told.value.retry_after == 300
 
 
+@pytest.mark.requirement("seed004.bp-rate", "d29.sign-ins")
 async def test_after_thirty_failures_an_address_waits_whatever_names_it_tries(instance, monkeypatch):
     monkeypatch.setattr(Passwords, "_verify", lambda self, stored, text: text == PASSWORD.reveal())
     await instance.accounts.add("ann", PASSWORD)
@@ -220,6 +226,7 @@ async def test_a_few_hashes_are_made_at_once_and_a_crowd_is_told_to_come_back(mo
 # Changes
 
 
+@pytest.mark.requirement("A-19")
 @pytest.mark.parametrize("change", ["password", "roles", "disable"])
 async def test_a_change_of_the_account_ends_its_sessions_and_tokens_everywhere(instance, change):
     other = Instance(clock=instance.clock, database=instance.database)
@@ -310,6 +317,7 @@ async def test_what_is_not_there_cannot_be_changed(instance):
             await change
 
 
+@pytest.mark.requirement("A-21")
 async def test_there_is_no_account_until_one_is_made_that_can_sign_in(instance):
     assert not await instance.accounts.any()
     assert await signs_in(instance, "admin", Secret("admin")) != "ok"
@@ -320,6 +328,7 @@ async def test_there_is_no_account_until_one_is_made_that_can_sign_in(instance):
     assert [account.name for account in await instance.accounts.list()] == ["ann"]
 
 
+@pytest.mark.requirement("C1.roles")
 async def test_an_admin_may_do_everything_until_the_role_is_taken(instance):
     await instance.accounts.add("ann", PASSWORD, roles=["admin"])
     secret, _ = await instance.signed_in()

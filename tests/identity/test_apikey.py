@@ -28,6 +28,7 @@ def test_what_is_written_is_read_again(key):
     assert re.fullmatch(r"vk[str]?_[\w-]{22}_[\w-]{43}_[0-9A-Za-z]{6}", text)
 
 
+@pytest.mark.requirement("A-02")
 @given(KEYS, st.randoms(use_true_random=False))
 def test_one_mistyped_character_is_found(key, dice: random.Random):
     text = write(key)

@@ -16,6 +16,7 @@ async def test_the_first_verifier_that_knows_a_credential_decides():
     assert (await chained.identify("second's")).how == "second"
 
 
+@pytest.mark.requirement("A-11")
 async def test_a_credential_that_its_verifier_refuses_is_not_offered_to_the_next():
     chained = Chained()
     with pytest.raises(Unauthenticated, match="bad"):
@@ -28,6 +29,7 @@ async def test_a_credential_that_nobody_knows_is_refused():
         await Chained().identify("unknown")
 
 
+@pytest.mark.requirement("C2.cache")
 async def test_a_verdict_is_remembered_as_long_as_it_may_be_and_not_longer():
     chained = Chained()
     for _ in range(3):
@@ -46,6 +48,7 @@ async def test_what_ends_is_not_remembered_past_its_end():
         await chained.identify("short")
 
 
+@pytest.mark.requirement("C2.cache")
 async def test_a_revoked_token_is_refused_at_once_though_it_was_remembered():
     chained = Chained()
     await chained.identify("good")
@@ -115,6 +118,7 @@ async def test_a_caller_on_an_open_socket_ends_with_the_token_or_the_block():
         await chained.chain.still(other)
 
 
+@pytest.mark.requirement("seed004.bp-storage")
 async def test_no_token_is_kept_in_the_clear():
     chained = Chained()
     await chained.identify("good")

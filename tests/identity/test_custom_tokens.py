@@ -24,6 +24,7 @@ def issuer() -> Known:
     return Known("corp", {"corp-good": Vouch(owner=owner, how="foreign", user=user), "corp-bad": "bad signature"})
 
 
+@pytest.mark.requirement("seed004.bp-testing")
 async def test_each_of_six_kinds_goes_where_it_belongs():
     asked: list[str] = []
     place = Place(foreign=(issuer(),))
@@ -63,6 +64,7 @@ async def test_each_of_six_kinds_goes_where_it_belongs():
     place.end()
 
 
+@pytest.mark.requirement("d22.order")
 async def test_what_its_own_verifier_refuses_is_shown_to_no_parser():
     asked: list[str] = []
     place = Place(foreign=(issuer(), Away()))

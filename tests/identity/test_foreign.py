@@ -74,6 +74,7 @@ def house():
     return House()
 
 
+@pytest.mark.requirement("d20.own-scopes-only", "d21.id", "C2.issuers")
 @pytest.mark.parametrize("alg", sorted(KEYS))
 async def test_who_an_issuer_vouches_for_is_a_user_of_its_own_name(house, alg):
     caller = await house.who(token(alg=alg, roles=["editor"], email="ada@example.com", scope="read:mail ws:public#a"))
@@ -92,6 +93,7 @@ async def test_an_admin_may_do_all(house):
     assert user.get_permission("anything") is UserPermission.admin
 
 
+@pytest.mark.requirement("seed004.auth0-namespace", "seed004.claims")
 @pytest.mark.parametrize("namespace", [NS, NS[:-1]])
 @pytest.mark.parametrize("written", [NS, NS[:-1]])
 async def test_claims_of_a_namespace_are_read_with_the_slash_or_without(namespace, written):
@@ -108,6 +110,7 @@ async def test_claims_of_a_namespace_are_read_with_the_slash_or_without(namespac
     assert (plain.roles, plain.email) == ([], None)
 
 
+@pytest.mark.requirement("seed004.claims")
 @pytest.mark.parametrize(
     "told",
     [{"email": "no address"}, {"email": 5}, {"email": "a@b.test"}, {"email": "a@example.com", "email_verified": False}],
@@ -116,6 +119,7 @@ async def test_an_address_that_cannot_be_relied_on_is_left_out(house, told):
     assert (await house.user(token(**told))).email is None
 
 
+@pytest.mark.requirement("seed004.claims")
 @pytest.mark.parametrize("roles", ["admin", {"admin": 1}, [1], [""], ["a\nb"], ["x" * 200], ["a"] * 500])
 async def test_roles_are_a_list_of_texts(house, roles):
     with pytest.raises(Unauthenticated, match="role"):
@@ -131,6 +135,7 @@ async def test_a_parent_would_be_somebody_elses_name(house):
 NAMES = ["local|ada", "other|ada", "valetkey|x", "custom|x", "anonymous|x", "root", "anonymouz-http", "anonymouz-1"]
 
 
+@pytest.mark.requirement("d21.id", "J-40")
 @pytest.mark.parametrize("subject", NAMES)
 async def test_j40_a_bare_id_is_nobody_elses(subject):
     house = House(trusted(plain_ids=True), trusted("other", issuer=OTHER))
@@ -139,6 +144,7 @@ async def test_j40_a_bare_id_is_nobody_elses(subject):
     assert (await house.user(token(sub="main|ada"))).id == "main|ada"
 
 
+@pytest.mark.requirement("d21.principal", "J-40", "C2.issuers")
 async def test_j40_two_issuers_with_one_sub_share_nothing():
     house = House(
         trusted(), trusted("other", issuer=OTHER, jwks_url=f"{OTHER}/k"), answers={URL: jwks(), f"{OTHER}/k": jwks()}
@@ -154,6 +160,7 @@ async def test_a_long_sub_is_refused_before_it_is_a_fault(house):
         await house.who(token(sub="a" * 254))
 
 
+@pytest.mark.requirement("J-23")
 async def test_j23_a_key_is_good_for_its_own_issuer_only():
     house = House(
         trusted(),
@@ -174,6 +181,7 @@ async def test_a_token_without_kid_is_tried_with_the_keys_that_fit():
         await house.who(token(header={"kid": ...}, key=STRANGER))
 
 
+@pytest.mark.requirement("C2.issuers")
 @pytest.mark.parametrize("algorithms", [{"RS256"}, {"ES256", "EdDSA"}])
 async def test_each_issuer_has_algorithms_of_its_own(algorithms):
     house = House(trusted(algorithms=frozenset(algorithms)))
@@ -211,6 +219,7 @@ async def test_only_bearer_tokens_are_looked_at(house):
         assert await house.foreign.verify(Presented(scheme=scheme, value=Secret(token()))) is None
 
 
+@pytest.mark.requirement("A-11")
 @pytest.mark.parametrize(
     "header", ['{"alg":"RS256","crit":["x"]}', '{"alg":"none"}', '{"alg":"RS256","zip":"DEF"}', "[]"]
 )
@@ -222,6 +231,7 @@ async def test_a11_a_bad_token_in_the_name_of_an_issuer_is_offered_to_nobody_els
 TEMPLATE = "https://login.test/{tid}/v2.0"
 
 
+@pytest.mark.requirement("K-14")
 async def test_k14_a_tenant_is_named_in_the_issuer_and_in_the_token():
     house = House(
         trusted(issuer=TEMPLATE, tenants=frozenset({"t-1", "t-2"}), jwks_url="https://login.test/{tid}/keys"),
@@ -238,6 +248,7 @@ async def test_k14_a_tenant_is_named_in_the_issuer_and_in_the_token():
             await house.who(token(iss=TEMPLATE.replace("{tid}", name), tid=name))
 
 
+@pytest.mark.requirement("K-18")
 async def test_keys_that_cannot_be_had_are_no_verdict():
     house = House(answers={URL: ExchangeFailed("down", sent=False)})
     with pytest.raises(CouldNotTell):
@@ -245,6 +256,7 @@ async def test_keys_that_cannot_be_had_are_no_verdict():
     assert len(house.world.asked) == 1
 
 
+@pytest.mark.requirement("J-44")
 async def test_j44_a_revoked_token_ends_at_once_and_so_does_its_twin(house):
     text = token(alg="ES256")
     await house.who(text)
@@ -265,6 +277,7 @@ async def test_a_blocked_user_is_let_in_by_no_token(house):
         await house.who(token())
 
 
+@pytest.mark.requirement("C2.cache")
 async def test_a_verdict_is_remembered_and_ends_with_the_token(house):
     text = token(exp=NOW + 50)
     first = await house.who(text)
@@ -276,6 +289,7 @@ async def test_a_verdict_is_remembered_and_ends_with_the_token(house):
         await house.who(text)
 
 
+@pytest.mark.requirement("K-03")
 async def test_k03_with_what_is_remembered_a_removed_key_is_dead_in_ten_minutes(house):
     assert LIFE + KEEP <= 600
     text = token(exp=NOW + 3600)
@@ -319,6 +333,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.requirement("J-39", "K-06")
 @pytest.mark.parametrize("changed", WRONG, ids=str)
 def test_j39_k06_an_issuer_that_cannot_be_judged_safely_ends_the_start(changed):
     with pytest.raises(InvalidSetting):
@@ -335,6 +350,7 @@ def test_issuers_are_told_apart():
     House(trusted(jwks_url="http://127.0.0.1:8080/jwks"))
 
 
+@pytest.mark.requirement("J-24")
 async def test_j24_the_type_can_be_agreed_with_an_issuer():
     house = House(trusted(token_type="application/at+jwt"))
     await house.who(token(typ="at+jwt"))
@@ -342,6 +358,7 @@ async def test_j24_the_type_can_be_agreed_with_an_issuer():
         await house.who(token(typ="JWT"))
 
 
+@pytest.mark.requirement("J-37")
 async def test_j37_no_kid_leads_anywhere_else(house):
     for kid in ("../../etc/passwd", "' OR 1=1--", "https://evil.test/keys", "/dev/null", "%00"):
         with pytest.raises(Unauthenticated):
@@ -406,6 +423,7 @@ def mutated(draw: st.DrawFn) -> str:
     return draw(st.sampled_from([_character, _bit, _swap, _cut, _insert, _join, _edit, _edit]))(text, draw)
 
 
+@pytest.mark.requirement("J-47", "C2.wrapper", "C.shown-vectors")
 @settings(max_examples=400)
 @given(text=mutated())
 async def test_j47_a_changed_token_is_never_taken_and_never_a_fault(text):

@@ -95,6 +95,7 @@ class House:
         return caller.user
 
 
+@pytest.mark.requirement("seed004.auth0-domain", "C2.algorithms", "C.shown-tenant")
 @pytest.mark.node
 @pytest.mark.parametrize("alg", sorted(ALGORITHMS))
 @pytest.mark.parametrize("token_type", ["", "at+jwt"])
@@ -105,6 +106,7 @@ async def test_the_tenants_tokens_of_every_algorithm_are_its_users(alg, token_ty
     assert user.get_workspace() == "ws-user-auth0|ada"
 
 
+@pytest.mark.requirement("R-25", "K-03", "C.shown-tenant")
 @pytest.mark.node
 async def test_rotation_is_followed_and_what_the_old_keys_signed_ends(tenant, fetcher):
     house = House(tenant, fetcher)
@@ -119,6 +121,7 @@ async def test_rotation_is_followed_and_what_the_old_keys_signed_ends(tenant, fe
         await house.who(old)
 
 
+@pytest.mark.requirement("R-25", "K-02", "C.shown-tenant")
 @pytest.mark.node
 async def test_an_outage_of_the_tenant_is_not_seen_by_its_users(tenant, fetcher):
     house = House(tenant, fetcher)
@@ -138,6 +141,7 @@ async def test_an_outage_of_the_tenant_is_not_seen_by_its_users(tenant, fetcher)
     await house.who(unknown)
 
 
+@pytest.mark.requirement("seed004.bp-backup")
 @pytest.mark.node
 async def test_a_tenant_that_is_down_at_the_start_is_let_in_when_it_is_there(tenant, fetcher):
     tenant.behave(down=True)
@@ -149,6 +153,7 @@ async def test_a_tenant_that_is_down_at_the_start_is_let_in_when_it_is_there(ten
     await house.who(text)
 
 
+@pytest.mark.requirement("K-05")
 @pytest.mark.node
 async def test_a_cold_start_of_many_is_one_fetch(tenant, fetcher):
     house, before = House(tenant, fetcher), tenant.asked
@@ -157,6 +162,7 @@ async def test_a_cold_start_of_many_is_one_fetch(tenant, fetcher):
     assert tenant.asked == before + 1
 
 
+@pytest.mark.requirement("J-44")
 @pytest.mark.node
 async def test_a_revoked_token_of_the_tenant_is_refused_at_once(tenant, fetcher):
     house, text = House(tenant, fetcher), tenant.token()
@@ -166,6 +172,7 @@ async def test_a_revoked_token_of_the_tenant_is_refused_at_once(tenant, fetcher)
         await house.who(text)
 
 
+@pytest.mark.requirement("C2.introspection")
 @pytest.mark.node
 async def test_opaque_tokens_of_the_tenant_are_explained_by_it(tenant, fetcher):
     house = House(
@@ -214,6 +221,7 @@ class Hostile:
         await send({"type": "http.response.body", "body": body})
 
 
+@pytest.mark.requirement("K-08")
 @pytest.mark.parametrize("way", ["large", "a gzip bomb", "elsewhere", "slow"])
 async def test_k08_a_hostile_key_server_costs_little_and_changes_nothing(way, fetcher, monkeypatch):
     monkeypatch.setattr(keys_module, "DEADLINE", 0.5)

@@ -55,6 +55,7 @@ class Desk:
         self.chain = Chain([self.verifier], stops=stops, clock=self.clock)
 
 
+@pytest.mark.requirement("C2.introspection")
 async def test_a_token_that_its_issuer_explains_is_its_users():
     desk = Desk()
     caller = await desk.chain.identify(bearer())
@@ -102,6 +103,7 @@ NOT_GOOD = [
 ]
 
 
+@pytest.mark.requirement("C2.introspection")
 @pytest.mark.parametrize("changed", NOT_GOOD, ids=str)
 async def test_what_is_not_active_or_not_for_us_is_nobody(changed):
     said = {name: value for name, value in (ALIVE | changed).items() if value is not ...}

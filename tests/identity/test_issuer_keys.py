@@ -55,6 +55,7 @@ async def test_keys_are_fetched_once_and_kept_parsed(place):
     assert 0 < asked.deadline <= DEADLINE
 
 
+@pytest.mark.requirement("K-01")
 async def test_k01_a_flood_of_unknown_kids_is_one_fetch_in_half_a_minute(place):
     await place.kids()
     place.clock.advance(31)
@@ -91,6 +92,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.requirement("R-25", "K-02", "K-08")
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 async def test_k02_k08_the_last_good_keys_outlast_an_outage_of_a_day(place, broken, caplog):
     caplog.set_level(logging.CRITICAL)
@@ -109,6 +111,7 @@ async def test_k02_k08_the_last_good_keys_outlast_an_outage_of_a_day(place, brok
     assert all(request.url == URL for request in place.world.asked)
 
 
+@pytest.mark.requirement("C2.keys")
 async def test_an_outage_makes_nobody_wait_and_is_asked_again_every_ten_seconds(place):
     await place.kids()
     place.world.answers[URL] = OUT
@@ -139,6 +142,7 @@ async def test_an_unknown_key_in_an_outage_cannot_be_judged(place):
     assert await place.kids() == ["RS256"]
 
 
+@pytest.mark.requirement("K-03")
 @pytest.mark.parametrize("told", ["", "max-age=315360000", "public, max-age=3600"])
 async def test_k03_a_removed_key_is_gone_within_ten_minutes_less_the_minute_of_a_verdict(told):
     place = Place(**{URL: answer(jwks(), cache_control=told)})
@@ -148,6 +152,7 @@ async def test_k03_a_removed_key_is_gone_within_ten_minutes_less_the_minute_of_a
     assert await place.kids() == []
 
 
+@pytest.mark.requirement("K-03", "C2.keys")
 async def test_k03_it_is_asked_ahead_so_that_nobody_waits(place):
     await place.kids()
     place.clock.advance(433)
@@ -160,6 +165,7 @@ async def test_k03_it_is_asked_ahead_so_that_nobody_waits(place):
     assert place.fetches == 3
 
 
+@pytest.mark.requirement("K-15")
 @pytest.mark.parametrize(
     ("told", "asked_after"),
     [
@@ -183,6 +189,7 @@ async def test_k15_the_life_of_keys_has_bounds(told, asked_after):
     assert place.fetches == 2
 
 
+@pytest.mark.requirement("K-15")
 async def test_k15_an_answer_without_a_body_is_no_answer(place):
     await place.kids()
     place.world.answers[URL] = answer(b"", status=304)
@@ -190,6 +197,7 @@ async def test_k15_an_answer_without_a_body_is_no_answer(place):
     assert await place.kids() == ["RS256"]
 
 
+@pytest.mark.requirement("K-05", "C2.keys")
 async def test_k05_a_thousand_callers_on_a_cold_start_are_one_fetch(place):
     async def slow(_):
         await place.clock.sleep(1)
@@ -204,6 +212,7 @@ async def test_k05_a_thousand_callers_on_a_cold_start_are_one_fetch(place):
     assert place.fetches == 1
 
 
+@pytest.mark.requirement("K-09")
 async def test_k09_bad_keys_are_told_of_once(caplog):
     bad = {"kty": "oct", "k": "AAAA", "kid": "shared"}
     place = Place(**{URL: jwks(jwk("RS256"), bad, jwk("ES256", kid="twice"), jwk("EdDSA", kid="twice"))})
@@ -218,6 +227,7 @@ async def test_k09_bad_keys_are_told_of_once(caplog):
     assert "AAAA" not in caplog.text
 
 
+@pytest.mark.requirement("K-13")
 async def test_k13_a_token_that_names_no_key_has_five_tried():
     many = [jwk("RS256", OTHER_RSA, kid=f"k{n}", n=jwk("RS256", OTHER_RSA)["n"]) for n in range(8)]
     place = Place(**{URL: jwks(jwk("ES256"), *many)})
@@ -230,6 +240,7 @@ async def test_a_key_is_for_its_own_algorithm(place):
     assert place.fetches == 1  # its id is known: that is nothing to ask for
 
 
+@pytest.mark.requirement("K-16")
 async def test_k16_issuers_do_not_share_keys():
     b = KeysOf(issuer="https://b.test", jwks_url="https://b.test/keys")
     place = Place(**{b.jwks_url: jwks(jwk("RS256", OTHER_RSA, kid="RS256"))})
@@ -240,6 +251,7 @@ async def test_k16_issuers_do_not_share_keys():
     assert mine[0].octets != other[0].octets
 
 
+@pytest.mark.requirement("K-17")
 async def test_k17_ages_are_told_by_a_clock_that_never_goes_back(place):
     await place.kids()
     place.clock.jump(-3600)
@@ -253,6 +265,7 @@ async def test_k17_ages_are_told_by_a_clock_that_never_goes_back(place):
     assert place.fetches == 2
 
 
+@pytest.mark.requirement("K-18")
 async def test_k18_an_issuer_that_is_down_at_the_start_is_asked_again_and_others_work(caplog):
     b = KeysOf(issuer="https://b.test", jwks_url="https://b.test/keys")
     place = Place(**{URL: OUT, b.jwks_url: jwks()})
@@ -299,6 +312,7 @@ def test_where_metadata_is():
     assert OAUTH == "https://login.test/.well-known/oauth-authorization-server/tenant"
 
 
+@pytest.mark.requirement("K-07")
 async def test_k07_where_metadata_leads_elsewhere_it_is_nobodys_word():
     for url in ("https://keys.test/k", "https://login.test:8443/keys", "https://169.254.169.254/keys"):
         place = Place(**{OPENID: METADATA | {"jwks_uri": url}, url: jwks()})
@@ -306,6 +320,7 @@ async def test_k07_where_metadata_leads_elsewhere_it_is_nobodys_word():
         assert [request.trust for request in place.world.asked] == [Trust.OPERATOR, Trust.CATALOGUE]
 
 
+@pytest.mark.requirement("K-06")
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "ftp://a/b", "data:,x", "gopher://a", "http://login.test/keys", 5]
 )
@@ -327,6 +342,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.requirement("K-10")
 @pytest.mark.parametrize("named", OTHERS, ids=str)
 async def test_k10_metadata_of_another_issuer_is_not_believed(named):
     place = Place(**{OPENID: METADATA | {"issuer": named}})
@@ -335,6 +351,7 @@ async def test_k10_metadata_of_another_issuer_is_not_believed(named):
     assert len(place.world.asked) == 1
 
 
+@pytest.mark.requirement("K-11")
 async def test_k11_discovery_follows_no_redirect():
     place = Place(**{OPENID: answer({}, status=302, location="https://evil.test/")})
     with pytest.raises(CouldNotTell):
@@ -351,6 +368,7 @@ async def test_metadata_that_is_nowhere():
         await place.kids(whose=BY_NAME)
 
 
+@pytest.mark.requirement("K-12")
 def test_k12_what_nobody_should_choose_is_not_offered_on():
     weak = {
         "issuer": "i",

@@ -50,6 +50,7 @@ def take(
     return jwt.verify(text, *(READY if keys is None else keys), rules=rules, now=now)
 
 
+@pytest.mark.requirement("C2.algorithms")
 @pytest.mark.parametrize("alg", sorted(KEYS))
 def test_good_tokens_of_every_algorithm_are_taken(alg):
     taken = take(token(alg=alg, jti="t-1", extra=["x"]), keys=[ready(alg)])
@@ -67,6 +68,7 @@ NONE = [
 ]
 
 
+@pytest.mark.requirement("J-01")
 @pytest.mark.parametrize("end", ["", SIGNATURE, "AAAA"])
 @pytest.mark.parametrize("alg", NONE)
 def test_j01_no_algorithm_is_none(alg, end):
@@ -85,6 +87,7 @@ AS_SECRET = {
 }
 
 
+@pytest.mark.requirement("J-02")
 @pytest.mark.parametrize("alg", ["HS256", "HS384", "HS512"])
 @pytest.mark.parametrize("secret", AS_SECRET.values(), ids=AS_SECRET)
 def test_j02_a_public_key_is_no_secret(alg, secret):
@@ -103,6 +106,7 @@ def test_the_text_for_another_algorithm_is_the_one_that_users_know():
 OWN_CHAIN = {"x5c": [base64.b64encode(b"a certificate of one's own").decode()]}
 
 
+@pytest.mark.requirement("J-06")
 @pytest.mark.parametrize(
     "told", [OWN_CHAIN, {"x5u": "https://evil.test/c"}, {"jku": "https://evil.test/k"}, {"jwk": {"kty": "RSA"}}]
 )
@@ -114,12 +118,14 @@ def test_j06_keys_that_a_token_brings_are_not_looked_at(told):
 CRITS: list[Any] = [["x-policy"], [], "alg", ["alg"], ["exp"], ["absent"], ["x", "x"], None, ["b64"], {}]
 
 
+@pytest.mark.requirement("J-07", "J-08")
 @pytest.mark.parametrize("crit", CRITS, ids=str)
 def test_j07_j08_nothing_is_critical_here(crit):
     with pytest.raises(Unauthenticated, match="header asks"):
         take(token(header={"crit": crit, "x-policy": 1}))
 
 
+@pytest.mark.requirement("J-09")
 def test_j09_an_unencoded_payload_is_refused_before_it_is_read():
     head = b64('{"alg":"RS256","b64":false,"crit":["b64"]}')
     with pytest.raises(Unauthenticated):
@@ -128,6 +134,7 @@ def test_j09_an_unencoded_payload_is_refused_before_it_is_read():
         jwt.parse(f"{head}.x.{SIGNATURE}")
 
 
+@pytest.mark.requirement("J-10")
 def test_j10_a_key_is_for_its_own_algorithm_only():
     only_rs = ready("RS256")
     for alg in ("PS256", "RS512"):
@@ -139,6 +146,7 @@ def test_j10_a_key_is_for_its_own_algorithm_only():
     assert public_key(RSA.public_key()).verifies("PS256", b"m", signature("PS256", RSA, b"m"))
 
 
+@pytest.mark.requirement("J-12")
 @pytest.mark.parametrize(
     ("r", "s"), [(0, 0), (N, 1), (1, N), (0, 1), (1, 0), (N, N), (2**256 - 1, 2**256 - 1)], ids=str
 )
@@ -149,6 +157,7 @@ def test_j12_psychic_signatures(r, s):
         take(f"{head}.{body}.{end}")
 
 
+@pytest.mark.requirement("J-13")
 def test_j13_ecdsa_signatures_have_one_form():
     head, body, end = token(alg="ES256").split(".")
     octets = base64.urlsafe_b64decode(end + "==")
@@ -158,12 +167,14 @@ def test_j13_ecdsa_signatures_have_one_form():
             take(f"{head}.{body}.{b64(other)}")
 
 
+@pytest.mark.requirement("J-14")
 @pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP256K1(), ec.SECP521R1()], ids=lambda each: each.name)
 def test_j14_another_curve_is_no_key_here(curve):
     with pytest.raises(InvalidSetting, match="P-256"):
         public_key(ec.generate_private_key(curve).public_key())
 
 
+@pytest.mark.requirement("J-15")
 def test_j15_nothing_can_be_taken_away_or_swapped():
     other_head, other_body, other_end = token(alg="ES256", sub="eve").split(".")
     for text in (
@@ -184,16 +195,19 @@ def test_j15_nothing_can_be_taken_away_or_swapped():
             take(text)
 
 
+@pytest.mark.requirement("J-16")
 def test_j16_a_token_without_an_end_is_refused():
     with pytest.raises(Unauthenticated, match="no exp"):
         take(token(exp=...))
 
 
+@pytest.mark.requirement("J-17")
 @pytest.mark.parametrize("left", [1, -29])
 def test_j17_a_token_is_good_until_the_leeway_is_over(left):
     assert take(token(exp=NOW + left)).expires_at == NOW + left
 
 
+@pytest.mark.requirement("J-17")
 @pytest.mark.parametrize("left", [-30, -31, -1000])
 def test_j17_and_no_longer(left):
     with pytest.raises(Unauthenticated) as caught:
@@ -204,6 +218,7 @@ def test_j17_and_no_longer(left):
 TIMES = ['"123"', "true", "null", "NaN", "Infinity", "1e400", "-1", "[]", "{}", "1" + "0" * 400, "9" * 5000]
 
 
+@pytest.mark.requirement("J-18")
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf"])
 @pytest.mark.parametrize("value", TIMES, ids=lambda each: each[:12])
 def test_j18_times_are_finite_numbers(name, value):
@@ -213,6 +228,7 @@ def test_j18_times_are_finite_numbers(name, value):
         take(raw(JSON_HEAD, payload))
 
 
+@pytest.mark.requirement("J-19")
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 def test_j19_a_token_of_the_future_is_not_valid_yet(name):
     def early(seconds: float) -> dict[str, Any]:
@@ -223,6 +239,7 @@ def test_j19_a_token_of_the_future_is_not_valid_yet(name):
     take(token(**early(29)))
 
 
+@pytest.mark.requirement("J-20")
 def test_j20_a_token_is_not_made_out_for_years():
     with pytest.raises(Unauthenticated, match="31 days"):
         take(token(exp=NOW + 315_000_000))
@@ -246,6 +263,7 @@ ISSUERS = [
 ]
 
 
+@pytest.mark.requirement("J-21")
 @pytest.mark.parametrize("issuer", ISSUERS, ids=str)
 def test_j21_the_issuer_is_compared_to_the_letter(issuer):
     with pytest.raises(Unauthenticated, match="issuer"):
@@ -255,6 +273,7 @@ def test_j21_the_issuer_is_compared_to_the_letter(issuer):
 AUDIENCES = [AUDIENCE + "/", AUDIENCE[:-1], ["x"], [], "", None, ..., 1, [AUDIENCE, 1], [[AUDIENCE]], {AUDIENCE: 1}]
 
 
+@pytest.mark.requirement("seed004.auth0-audience")
 @pytest.mark.parametrize("audience", AUDIENCES, ids=str)
 def test_the_audience_must_be_named(audience):
     with pytest.raises(Unauthenticated, match="audience"):
@@ -265,6 +284,7 @@ def test_an_audience_may_be_one_of_several():
     assert take(token(aud=["other", AUDIENCE])).audience == ("other", AUDIENCE)
 
 
+@pytest.mark.requirement("J-24")
 @pytest.mark.parametrize("sign", [{"nonce": "n"}, {"at_hash": "h"}, {"c_hash": "h"}, {"events": {}}], ids=str)
 @pytest.mark.parametrize("typ", ["JWT", ..., "at+jwt"])
 def test_j24_an_id_token_is_no_access_token(sign, typ):
@@ -272,6 +292,7 @@ def test_j24_an_id_token_is_no_access_token(sign, typ):
         take(token(typ=typ, **sign))
 
 
+@pytest.mark.requirement("J-24")
 @pytest.mark.parametrize("typ", ["JWT", ..., "", "application/jwt"])
 def test_j24_where_the_type_is_agreed_only_that_one_is_taken(typ):
     take(token(typ=typ))
@@ -287,6 +308,7 @@ def test_the_type_of_access_tokens_is_known_in_every_spelling(typ):
 KINDS = ["logout+jwt", "dpop+jwt", "secevent+jwt", "oauth-authz-req+jwt", "id-jag", "oauth-id-jag+jwt", "JOSE", "at"]
 
 
+@pytest.mark.requirement("J-25")
 @pytest.mark.parametrize("typ", [*KINDS, "application/logout+jwt", 1, None, ["at+jwt"], "at+jwt\n"], ids=str)
 def test_j25_other_kinds_of_token_are_no_access_tokens(typ):
     for rules in (RULES, AT_ONLY):
@@ -294,6 +316,7 @@ def test_j25_other_kinds_of_token_are_no_access_tokens(typ):
             take(token(typ=typ), rules=rules)
 
 
+@pytest.mark.requirement("J-26")
 @pytest.mark.parametrize(
     ("head", "more"),
     [
@@ -309,11 +332,13 @@ def test_j26_a_name_is_given_once_at_every_depth(head, more):
         take(raw(head, json.dumps(claims())[:-1] + more + "}"))
 
 
+@pytest.mark.requirement("J-29")
 def test_j29_encrypted_tokens_are_not_opened():
     with pytest.raises(Unauthenticated):
         take(f"{b64(JSON_HEAD)}.AAAA.AAAA.{BODY}.{SIGNATURE}")
 
 
+@pytest.mark.requirement("J-30")
 def test_j30_no_work_is_done_because_a_header_says_so():
     head = b64(json.dumps({"alg": "PBES2-HS256+A128KW", "enc": "A128GCM", "p2c": 2**31 - 1, "p2s": "AAAA"}))
     began = time.perf_counter()
@@ -323,6 +348,7 @@ def test_j30_no_work_is_done_because_a_header_says_so():
     assert time.perf_counter() - began < 0.05
 
 
+@pytest.mark.requirement("J-31")
 def test_j31_nothing_is_unpacked():
     packed = zlib.compress(b"0" * 100_000_000)[:11_000]
     tracemalloc.start()
@@ -334,6 +360,7 @@ def test_j31_nothing_is_unpacked():
     assert grown < 1_000_000
 
 
+@pytest.mark.requirement("J-32")
 def test_j32_only_the_compact_form_is_read():
     flattened = {"payload": BODY, "protected": HEAD, "signature": SIGNATURE}
     general = {"payload": BODY, "signatures": [{"protected": HEAD, "signature": SIGNATURE}]}
@@ -362,12 +389,14 @@ CHARSETS = {
 }
 
 
+@pytest.mark.requirement("J-33")
 @pytest.mark.parametrize("payload", CHARSETS.values(), ids=CHARSETS)
 def test_j33_claims_are_json_in_utf_8(payload):
     with pytest.raises(Unauthenticated, match="one way only"):
         take(raw(JSON_HEAD, payload))
 
 
+@pytest.mark.requirement("J-33")
 def test_j33_whole_characters_may_be_escaped():
     assert take(raw(JSON_HEAD, TEXT[:-1] + r', "n": "\ud83d\ude00"}')).members["n"] == "😀"
 
@@ -393,12 +422,14 @@ def _noisy() -> dict[str, str]:
     return made
 
 
+@pytest.mark.requirement("J-34")
 @pytest.mark.parametrize("text", _noisy().values(), ids=_noisy())
 def test_j34_base64url_is_written_in_one_way(text):
     with pytest.raises(Unauthenticated):
         take(text)
 
 
+@pytest.mark.requirement("J-34")
 @pytest.mark.parametrize(("ours", "theirs"), [("-", "+"), ("_", "/")])
 def test_j34_the_alphabet_is_that_of_urls(ours, theirs):
     text = next(each for i in range(200) if ours in (each := token(jti=f"{i}")))
@@ -410,12 +441,14 @@ def test_j34_the_alphabet_is_that_of_urls(ours, theirs):
 KIDS = ["\0", "a\0b", "x" * 10_000, ["RS256"], 1, {}, "", "a\nb", "\u202e"]
 
 
+@pytest.mark.requirement("J-37")
 @pytest.mark.parametrize("kid", KIDS, ids=lambda each: str(each)[:8])
 def test_j37_a_kid_is_a_short_text(kid):
     with pytest.raises(Unauthenticated, match="kid"):
         take(token(header={"kid": kid}))
 
 
+@pytest.mark.requirement("J-38")
 def test_j38_weak_keys_are_refused_where_they_are_set():
     for secret in (b"", b"secret", b"x" * 31, Secret("secret"), Secret("")):
         with pytest.raises(InvalidSetting, match="32"):
@@ -428,6 +461,7 @@ def test_j38_weak_keys_are_refused_where_they_are_set():
         public_key(rsa.generate_private_key(3, 2048).public_key())
 
 
+@pytest.mark.requirement("J-39")
 @pytest.mark.parametrize(
     "algorithms", [[], ["none"], ["HS256", "RS256"], ["HS256", "ES256"], ["RS1"], ["RS256", "none"]]
 )
@@ -445,17 +479,20 @@ def test_rules_need_an_issuer_and_an_audience(issuer, audiences):
 SUBJECTS = ["", " ", " ada", "ada ", "a" * 257, "a\0b", "a\nb", "\u202eada", "a\u00a0b", 7, None, ..., ["ada"], True]
 
 
+@pytest.mark.requirement("J-40")
 @pytest.mark.parametrize("subject", SUBJECTS, ids=lambda each: repr(each)[:12])
 def test_j40_a_subject_can_be_shown_and_told_apart(subject):
     with pytest.raises(Unauthenticated, match="sub"):
         take(token(sub=subject))
 
 
+@pytest.mark.requirement("J-40")
 @pytest.mark.parametrize("subject", ["a", "a" * 256, "auth0|5f", "Grüße 1"])
 def test_j40_other_subjects_are_fine(subject):
     assert take(token(sub=subject)).subject == subject
 
 
+@pytest.mark.requirement("J-43")
 @pytest.mark.parametrize("bound", [{"jkt": "x"}, {"x5t#S256": "x"}, {}, None])
 def test_j43_a_token_that_is_bound_to_a_key_is_no_bearer_token(bound):
     with pytest.raises(Unauthenticated, match="bound"):
@@ -552,6 +589,7 @@ NOT_FOR_US = [
 ]
 
 
+@pytest.mark.requirement("J-11")
 @pytest.mark.parametrize("changed", NOT_FOR_US, ids=str)
 def test_j11_a_key_for_something_else_verifies_nothing(changed):
     assert read_key(JWK) is not None
@@ -594,6 +632,7 @@ BAD_KEYS = {
 }
 
 
+@pytest.mark.requirement("K-09")
 @pytest.mark.parametrize("bad", BAD_KEYS.values(), ids=BAD_KEYS)
 def test_k09_bad_keys_of_a_set_are_not_used_and_said(bad):
     keys, faults = read_key_set({"keys": [bad, JWK | {"kid": "good"}]}, most=100)
@@ -602,6 +641,7 @@ def test_k09_bad_keys_of_a_set_are_not_used_and_said(bad):
     assert "is not used" in faults[0]
 
 
+@pytest.mark.requirement("K-09")
 def test_k09_an_id_of_two_keys_names_none():
     other = JWK | {"n": _number(OTHER_RSA.public_key().public_numbers().n)}
     same, different = EC_JWK | {"kid": "a"}, JWK | {"kid": "a"}
@@ -615,6 +655,7 @@ def test_k09_an_id_of_two_keys_names_none():
     assert len(nameless) == 3
 
 
+@pytest.mark.requirement("K-08")
 @pytest.mark.parametrize("members", [{}, {"keys": {}}, {"keys": None}, {"keys": [JWK] * 101}], ids=lambda _: "")
 def test_k08_what_is_no_set_or_too_large_a_one(members):
     with pytest.raises(ValueError, match="keys"):
@@ -633,6 +674,7 @@ OTHER_ALGORITHM = {346, 350}  # a key whose alg is PS256, a token of PS384
 NOT_OURS = ("RS384", "RS512", "PS384", "PS512", "ES384", "ES512", "ES521", "HS384", "HS512")
 
 
+@pytest.mark.requirement("J-46", "C.shown-vectors")
 def test_j46_wycheproof():
     if not WYCHEPROOF.exists():
         pytest.skip(f"the vectors: {WYCHEPROOF.name} of C2SP/wycheproof (Apache-2.0) in shared/wycheproof")

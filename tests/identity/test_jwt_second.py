@@ -167,6 +167,7 @@ THEY_TAKE = {
 }
 
 
+@pytest.mark.requirement("J-48", "C2.wrapper", "C.shown-vectors")
 @pytest.mark.parametrize("name", CASES)
 def test_j48_two_verifiers_agree(name, theirs):
     mine, others = ours(CASES[name]), theirs(CASES[name])
@@ -176,11 +177,13 @@ def test_j48_two_verifiers_agree(name, theirs):
         assert name in THEY_TAKE, "PyJWT takes what we refuse, and no reason is given"
 
 
+@pytest.mark.requirement("J-48")
 def test_j48_some_are_taken_and_every_reason_is_needed(theirs):
     assert {name for name, text in CASES.items() if ours(text)} == {*KEYS, "just not", "one of two", "with keys"}
     assert {name for name in THEY_TAKE if not theirs(CASES[name])} == set()
 
 
+@pytest.mark.requirement("J-48", "C.shown-vectors")
 @settings(max_examples=150)
 @given(
     members=st.dictionaries(

@@ -30,6 +30,7 @@ async def place() -> AsyncIterator[Place]:
     made.end()
 
 
+@pytest.mark.requirement("C5.woken")
 async def test_started_on_one_instance_confirmed_on_another_checked_on_a_third():
     stores = Stores()
     one, two, three = (Place(stores) for _ in range(3))
@@ -49,6 +50,7 @@ async def test_started_on_one_instance_confirmed_on_another_checked_on_a_third()
         each.end()
 
 
+@pytest.mark.requirement("C5.woken")
 async def test_check_is_woken(place: Place):
     key = (await place.login.start())["key"]
     waiting = asyncio.create_task(place.login.check(key))
@@ -58,6 +60,7 @@ async def test_check_is_woken(place: Place):
     assert await asyncio.wait_for(waiting, 5), "and the clock stood still"
 
 
+@pytest.mark.requirement("C5.page")
 async def test_a_code_has_letters_that_are_not_mistaken(place: Place):
     codes = {(await place.login.start())["code"] for _ in range(50)}
     assert len(codes) == 50
@@ -66,6 +69,7 @@ async def test_a_code_has_letters_that_are_not_mistaken(place: Place):
         assert set(code.replace("-", "")) <= set("BCDFGHJKLMNPQRSTVWXZ")
 
 
+@pytest.mark.requirement("O-34", "d24.once", "C5.woken")
 async def test_of_two_who_saw_the_same_answer_one_gets_the_token(place: Place):
     key = (await place.login.start())["key"]
     token = await place.access()
@@ -76,6 +80,7 @@ async def test_of_two_who_saw_the_same_answer_one_gets_the_token(place: Place):
         await place.login._hand_out(seen[1], profile=False)
 
 
+@pytest.mark.requirement("seed004.generate-token")
 async def test_a_generator_is_asked_for_no_longer_than_settings_say(place: Place):
     asked: list[int] = []
 
@@ -91,7 +96,9 @@ async def test_a_generator_is_asked_for_no_longer_than_settings_say(place: Place
     assert asked == [86_400]
 
 
-async def test_the_token_outlives_the_browser_that_confirmed_and_ends_when_its_person_signs_out_everywhere(place: Place):
+async def test_the_token_outlives_the_browser_that_confirmed_and_ends_when_its_person_signs_out_everywhere(
+    place: Place,
+):
     key = (await place.login.start())["key"]
     _, ada = await place.signed_in()
     await place.login.confirm(key, ada)
@@ -139,6 +146,7 @@ async def test_nobody_is_given_a_workspace_in_which_they_may_not_read(place: Pla
     assert await place.login.check(key, timeout=0) is None
 
 
+@pytest.mark.requirement("d24.report", "C5.functions")
 async def test_report_completes_with_the_token_itself_or_one_made_of_it(place: Place):
     token = await place.access()
     key = (await place.login.start())["key"]
@@ -177,6 +185,7 @@ async def test_what_is_told_of_the_user_is_checked_and_no_token_is_left_over(pla
     assert len(await place.tokens.list(await place.identify(token))) == before
 
 
+@pytest.mark.requirement("O-35")
 async def test_report_is_refused_twice_late_and_for_what_is_no_token(place: Place):
     token = await place.access()
     key = (await place.login.start())["key"]
@@ -193,6 +202,7 @@ async def test_report_is_refused_twice_late_and_for_what_is_no_token(place: Plac
         await place.login.report(late, token)
 
 
+@pytest.mark.requirement("O-35")
 async def test_two_who_answer_at_once_leave_one_token(place: Place):
     key = (await place.login.start())["key"]
     _, ada = await place.signed_in()
@@ -260,6 +270,7 @@ async def test_a_token_for_which_nobody_comes_is_given_to_nobody(place: Place):
     assert (row.phase, row.answer) == (Phase.EXPIRED, None)
 
 
+@pytest.mark.requirement("O-34", "seed004.bp-storage")
 async def test_a_row_keeps_no_token_once_it_was_handed_out(place: Place):
     key = (await place.login.start())["key"]
     token = await place.access()
@@ -293,6 +304,7 @@ async def test_a_start_that_cannot_be_is_refused(place: Place, wrong):
         await place.login.start(**wrong)
 
 
+@pytest.mark.requirement("O-32")
 async def test_starts_from_one_address_are_limited_and_others_go_on(place: Place):
     for _ in range(60):
         await place.login.start(address="10.0.0.1")

@@ -51,6 +51,7 @@ class Parser:
         return GUEST
 
 
+@pytest.mark.requirement("seed004.parse-token", "seed004.bp-async", "d22.answers", "d23.parse-token")
 @pytest.mark.parametrize("parser", [as_user, in_thread, Parser(), partial(as_user)])
 async def test_a_parser_may_be_any_kind_of_function(place: Place, parser):
     caller = await asked(place, parser)
@@ -59,6 +60,7 @@ async def test_a_parser_may_be_any_kind_of_function(place: Place, parser):
     assert caller.user.check_permission("ws-user-guest", UserPermission.admin)
 
 
+@pytest.mark.requirement("seed004.parse-token", "seed004.bp-errors")
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
@@ -102,6 +104,7 @@ def itself() -> Any:
     return Endless()
 
 
+@pytest.mark.requirement("seed004.ts-parser", "d22.answers")
 @pytest.mark.parametrize(
     "value",
     [
@@ -128,6 +131,7 @@ async def test_an_answer_that_is_no_user_is_a_401_and_one_line(place: Place, val
     assert TOKEN not in caplog.text
 
 
+@pytest.mark.requirement("seed004.bp-async", "d22.answers")
 async def test_a_parser_that_takes_too_long_is_a_401_and_one_line(caplog):
     place = Place(deadline=0.05)
     place.open()
@@ -153,6 +157,7 @@ async def test_a_parser_that_takes_too_long_is_a_401_and_one_line(caplog):
     place.end()
 
 
+@pytest.mark.requirement("d22.order")
 async def test_parsers_are_asked_in_order_and_a_refusal_is_final(place: Place):
     seen = []
 
@@ -174,6 +179,7 @@ async def test_parsers_are_asked_in_order_and_a_refusal_is_final(place: Place):
     assert seen == ["first", "first", "second", "first"]
 
 
+@pytest.mark.requirement("seed004.bp-fallback")
 async def test_falling_back_to_us_for_a_token_that_we_do_not_know_asks_the_next(place: Place):
     async def first(token):
         return _parse_token(token)
@@ -182,6 +188,7 @@ async def test_falling_back_to_us_for_a_token_that_we_do_not_know_asks_the_next(
     assert (await asked(place, lambda token: GUEST)).owner.subject == "guest"
 
 
+@pytest.mark.requirement("seed004.bp-fallback")
 async def test_falling_back_to_us_for_a_bad_token_of_ours_asks_nobody_else(place: Place):
     """A-11: what its own verifier refused is not offered to a weaker one."""
     seen = []
@@ -199,6 +206,7 @@ async def test_falling_back_to_us_for_a_bad_token_of_ours_asks_nobody_else(place
     assert seen == []
 
 
+@pytest.mark.requirement("d22.order")
 async def test_ours_are_not_shown_to_a_parser(place: Place):
     seen: list[str] = []
     assert (await asked(place, seen.append, await place.access())).how == "access"
@@ -206,6 +214,7 @@ async def test_ours_are_not_shown_to_a_parser(place: Place):
     assert seen == []
 
 
+@pytest.mark.requirement("d22.exclusive", "C6.register")
 async def test_an_exclusive_parser_is_asked_alone(place: Place):
     token = await place.access()
     await place.identify(token)
@@ -217,6 +226,7 @@ async def test_an_exclusive_parser_is_asked_alone(place: Place):
     assert (await place.identify(session, scheme="session")).how == "session"
 
 
+@pytest.mark.requirement("seed004.bp-fallback")
 async def test_a_user_handed_on_from_us_stays_who_it_is(place: Place):
     async def parser(token):
         user = await parse_token(f"Bearer {token}")
@@ -265,6 +275,7 @@ async def test_a_user_handed_on_from_us_cannot_become_another_of_ours(place: Pla
         await place.identify(token)
 
 
+@pytest.mark.requirement("seed004.bp-expiration")
 async def test_a_parsers_user_ends_with_its_own_end(place: Place):
     assert (await asked(place, as_user)).until == 1_750_000_100
     place.clock.advance(100)
@@ -280,6 +291,7 @@ async def test_a_parsers_token_can_be_revoked_by_its_text(place: Place):
         await place.identify(TOKEN)
 
 
+@pytest.mark.requirement("d23.parse-token")
 async def test_parse_token_in_a_thread_waits_and_gives_the_user(place: Place):
     token = await place.access()
     user = await asyncio.to_thread(parse_token, token)
@@ -315,6 +327,7 @@ async def test_two_servers_in_one_process_are_each_asked_by_their_own_parsers(pl
         parse_token(token)
 
 
+@pytest.mark.requirement("seed004.ts-signature", "d22.signature")
 @pytest.mark.parametrize(
     ("part", "function", "expected"),
     [
@@ -341,6 +354,7 @@ async def test_a_handler_that_cannot_be_called_is_refused_when_registered(place:
         await place.identify(TOKEN)
 
 
+@pytest.mark.requirement("seed004.login-service")
 async def test_handlers_by_themselves_go_before_a_login_service(place: Place):
     async def one(key, timeout=180, profile=False):
         return 1
@@ -353,6 +367,7 @@ async def test_handlers_by_themselves_go_before_a_login_service(place: Place):
     assert await place.plugin.register_auth_service(parse_token=lambda token: None) is None
 
 
+@pytest.mark.requirement("seed004.get-token", "C6.register")
 async def test_get_token_finds_the_token(place: Place):
     def find(scope):
         return dict(scope["headers"]).get(b"x-token", b"").decode()
@@ -370,6 +385,7 @@ async def test_get_token_finds_the_token(place: Place):
         await place.plugin.get_token({})
 
 
+@pytest.mark.requirement("seed004.generate-token")
 @pytest.mark.parametrize("made", ["", "two words", 5, None, "é", "x" * 5000, "a\nb"])
 async def test_a_generator_that_gives_no_token_is_told(place: Place, made):
     _, ada = await place.signed_in()
@@ -379,6 +395,7 @@ async def test_a_generator_that_gives_no_token_is_told(place: Place, made):
         await place.plugin.generate(ada.user, 60, owner=ada.owner)
 
 
+@pytest.mark.requirement("seed004.generate-token")
 async def test_what_a_generator_is_given_is_a_copy(place: Place):
     _, ada = await place.signed_in()
     assert ada.user is not None

@@ -17,6 +17,7 @@ def caller(**changes) -> Caller:
     return Caller(owner=ANN, how="access", user=user.model_copy(update=changes))
 
 
+@pytest.mark.requirement("C1.roles")
 def test_an_admin_in_person_is_one():
     assert (is_admin(caller()), is_whole(caller())) == (True, True)
 

@@ -15,6 +15,7 @@ def browser(instance: Instance) -> TestClient:
     return TestClient(Starlette(routes=Published(instance.signer, base_url=lambda: ISSUER).routes()))
 
 
+@pytest.mark.requirement("C3.access")
 @pytest.mark.parametrize("path", DOCUMENTS)
 def test_the_metadata_lead_to_the_keys_and_promise_nothing_else(path):
     with browser(Instance()) as client:
@@ -27,6 +28,7 @@ def test_the_metadata_lead_to_the_keys_and_promise_nothing_else(path):
     assert "d" not in keys.json()["keys"][0]
 
 
+@pytest.mark.requirement("C3.hs256")
 def test_with_a_shared_secret_nothing_is_published():
     with browser(Instance(secret=SHARED)) as client:
         assert client.get("/.well-known/jwks.json").json() == {"keys": []}

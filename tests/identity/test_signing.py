@@ -46,6 +46,7 @@ def minted(clock: ManualClock, secret: Secret = SHARED, **claims: Any) -> str:
     return pyjwt.encode(kept, secret.reveal(), algorithm="HS256")
 
 
+@pytest.mark.requirement("C3.access")
 async def test_a_second_library_verifies_our_token_by_the_published_key():
     instance = Instance(clock=ManualClock(start=time.time()))  # the other library has a clock of its own
     secret, token = await instance.tokens.issue(TokenKind.ACCESS, ann(), ANN)
@@ -103,6 +104,7 @@ def test_a_name_that_is_not_there_has_nothing_read():
     assert source.asked == 1
 
 
+@pytest.mark.requirement("J-38")
 @pytest.mark.parametrize("weak", ["", "secret", "a" * 31])
 def test_a_weak_shared_secret_is_refused_at_the_start(weak):
     with pytest.raises(InvalidSetting, match="at least 32"):
@@ -119,6 +121,7 @@ async def test_a_token_lives_on_when_the_vaults_key_is_rotated():
     assert [(await instance.bearer(each)).owner for each in (old, new)] == [ANN, ANN]
 
 
+@pytest.mark.requirement("seed004.bp-balancing")
 async def test_another_instance_takes_a_token_by_a_key_that_it_has_not_seen_yet():
     clock = ManualClock()
     database = Database(clock)
@@ -155,6 +158,7 @@ async def test_without_any_key_it_cannot_be_told_and_nobody_is_called_a_forger()
         await fresh.bearer(good)
 
 
+@pytest.mark.requirement("seed004.ts-secret", "d20.shared-secret", "C3.hs256")
 async def test_a_token_that_another_program_signed_with_the_shared_secret_is_taken():
     instance = Instance(secret=SHARED)
     caller = await instance.bearer(minted(instance.clock))
@@ -171,6 +175,7 @@ async def test_a_token_that_another_program_signed_with_the_shared_secret_is_tak
     )
 
 
+@pytest.mark.requirement("d20.shared-secret")
 async def test_such_a_token_has_its_own_workspace_and_an_admin_has_all():
     instance = Instance(secret=SHARED)
     plain = await instance.bearer(minted(instance.clock, scope=""))
@@ -221,6 +226,7 @@ async def test_a_claim_that_is_missing_or_of_no_use_is_refused_and_is_no_fault_o
         await instance.bearer(minted(instance.clock, **change))
 
 
+@pytest.mark.requirement("seed004.bp-expiration")
 async def test_a_token_that_has_ended_is_told_so_in_the_words_that_users_know():
     instance = Instance()
     secret, _ = await instance.tokens.issue(TokenKind.ACCESS, ann(), ANN, expires_in=60)
@@ -239,6 +245,7 @@ async def test_our_issuer_with_another_algorithm_is_refused_here(algorithm):
         await instance.ours.verify(_presented(forged))
 
 
+@pytest.mark.requirement("J-02")
 async def test_a_public_key_of_ours_is_no_shared_secret():
     instance = Instance()
     public = instance.signer.jwks()["keys"][0]
@@ -247,6 +254,7 @@ async def test_a_public_key_of_ours_is_no_shared_secret():
         await instance.bearer(forged)
 
 
+@pytest.mark.requirement("A-11")
 async def test_a_forged_signature_is_refused_here_and_offered_to_nobody_else():
     instance = Instance(secret=SHARED)
     with pytest.raises(Unauthenticated, match="signature"):

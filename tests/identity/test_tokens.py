@@ -73,6 +73,7 @@ async def refused(instance: Instance, text: Secret | str) -> str:
 # What is kept
 
 
+@pytest.mark.requirement("seed004.bp-storage", "A-01")
 @pytest.mark.parametrize("kind", OPAQUE)
 async def test_of_a_secret_only_its_keyed_hash_is_kept(instance, kind):
     secret, token = await instance.tokens.issue(kind, ann(), ANN)
@@ -122,6 +123,7 @@ async def test_a_token_lives_for_more_than_nothing(instance, seconds):
         await key(instance, expires_in=seconds)
 
 
+@pytest.mark.requirement("seed004.bp-expiration")
 async def test_an_access_token_lives_an_hour_and_at_most_as_long_as_the_settings_say(instance):
     now = instance.clock.now()
     ends = [
@@ -142,6 +144,7 @@ async def test_what_cannot_be_recorded_is_not_issued(instance):
 # One answer for what is not good
 
 
+@pytest.mark.requirement("A-03")
 async def test_wrong_revoked_expired_and_unknown_have_one_answer(instance):
     expired, _ = await key(instance, expires_in=20)
     revoked, row = await key(instance)
@@ -161,6 +164,7 @@ async def test_wrong_revoked_expired_and_unknown_have_one_answer(instance):
     assert (await instance.bearer(good)).owner == ANN
 
 
+@pytest.mark.requirement("A-03")
 async def test_wrong_revoked_expired_and_unknown_cost_the_same_questions(instance):
     revoked, row = await key(instance)
     await instance.tokens.end(row, by="ann")
@@ -176,6 +180,7 @@ async def test_wrong_revoked_expired_and_unknown_cost_the_same_questions(instanc
     assert asked == [["get"]] * 3
 
 
+@pytest.mark.requirement("A-02")
 async def test_a_mistyped_key_never_reaches_the_database(instance):
     secret, _ = await key(instance)
     text = secret.reveal()
@@ -198,6 +203,7 @@ async def test_a_session_is_no_bearer_token_and_a_key_is_no_cookie(instance):
 # Use, rotation
 
 
+@pytest.mark.requirement("A-08")
 async def test_last_use_is_noted_at_most_once_a_minute(instance):
     secret, token = await key(instance)
     for _ in range(20):
@@ -237,6 +243,7 @@ async def test_a_database_that_takes_no_note_of_the_use_keeps_nobody_out(instanc
     assert (await instance.bearer(secret)).owner == ANN
 
 
+@pytest.mark.requirement("A-08")
 async def test_two_keys_live_side_by_side_and_the_old_one_is_ended(instance):
     old, old_row = await key(instance, name="old")
     new, _ = await key(instance, name="new")
@@ -252,6 +259,7 @@ async def test_two_keys_live_side_by_side_and_the_old_one_is_ended(instance):
 # Sessions
 
 
+@pytest.mark.requirement("A-19", "C3.sessions")
 async def test_a_session_ends_when_it_is_not_used_and_at_last_when_it_is(instance):
     idle, _ = await instance.tokens.issue(TokenKind.SESSION, ann(), ANN)
     used, row = await instance.tokens.issue(TokenKind.SESSION, ann(), ANN)
@@ -273,6 +281,7 @@ async def test_a_session_that_is_over_by_rest_is_not_listed(instance):
     assert {row.kind for row in await instance.tokens.list(caller)} == {TokenKind.ACCESS}
 
 
+@pytest.mark.requirement("W-19")
 async def test_signing_out_ends_this_session_and_what_was_made_with_it(instance):
     first = await whose(instance, TokenKind.SESSION)
     second, _ = await instance.tokens.issue(TokenKind.SESSION, ann(), ANN)
@@ -300,6 +309,7 @@ async def test_signing_out_everywhere_ends_every_session_and_leaves_keys_and_oth
 # Tickets, tokens of a host program's generator
 
 
+@pytest.mark.requirement("C3.sessions")
 async def test_a_ticket_is_for_one_use_and_for_a_minute(instance):
     ticket, _ = await instance.tokens.issue(TokenKind.TICKET, ann(), ANN)
     late, _ = await instance.tokens.issue(TokenKind.TICKET, ann(), ANN)
@@ -326,6 +336,7 @@ async def test_what_a_host_program_made_is_listed_and_stopped_by_its_hash(instan
 # Ended everywhere
 
 
+@pytest.mark.requirement("seed004.bp-balancing", "J-44", "A-08", "C3.revoke")
 @pytest.mark.parametrize("kind", [TokenKind.ACCESS, TokenKind.API_KEY])
 async def test_what_is_revoked_on_one_instance_is_refused_on_the_other_within_five_seconds(kind):
     clock = ManualClock()
@@ -343,6 +354,7 @@ async def test_what_is_revoked_on_one_instance_is_refused_on_the_other_within_fi
     await refused(two, secret)
 
 
+@pytest.mark.requirement("C3.revoke")
 @pytest.mark.parametrize("by", ["id", "text"])
 async def test_with_a_token_all_that_was_made_with_it_ends(instance, by):
     parent, row = await instance.tokens.issue(TokenKind.ACCESS, ann(), ANN)
@@ -434,6 +446,7 @@ async def test_to_revoke_by_text_takes_an_admin_or_the_token_itself(instance):
 # Whose
 
 
+@pytest.mark.requirement("A-07", "A-14")
 async def test_a_key_of_one_user_is_none_for_another(instance):
     _, mine = await key(instance)
     theirs, _ = await key(instance, bob(), BOB)
@@ -445,6 +458,7 @@ async def test_a_key_of_one_user_is_none_for_another(instance):
     assert mine.id not in {row.id for row in await instance.tokens.list(caller)}
 
 
+@pytest.mark.requirement("d21.principal")
 async def test_the_same_subject_of_another_issuer_is_another_user(instance):
     _, mine = await key(instance)
     other = Owner(workspace="ws-user-ann", issuer="https://acme.example", subject="ann")
@@ -485,6 +499,7 @@ async def test_the_root_token_may_do_everything_and_another_text_nothing(instanc
         Ours(instance.signer, instance.tokens, clock=instance.clock, root_token=Secret("short"))
 
 
+@pytest.mark.requirement("C1.anonymous")
 async def test_who_presents_nothing_may_read_in_nobodys_workspace(instance):
     caller = await instance.nobody()
     assert caller.owner == Owner(workspace="ws-anonymous", issuer="anonymous", subject="anonymouz-http")
@@ -503,6 +518,7 @@ def _caller(owner: Owner, user: UserInfo, *, token: str = "", until: float | Non
     return Caller(owner=owner, how=how, until=until, user=user, token=token)
 
 
+@pytest.mark.requirement("C3.access")
 async def test_a_child_has_what_the_contract_says(instance):
     caller = await whose(instance, expires_in=7200)
     secret, token = await instance.tokens.child(caller, TokenConfig(client_id="c1", extra_scopes=["files:read"]))
@@ -520,6 +536,7 @@ async def test_a_child_has_what_the_contract_says(instance):
     assert (await user_of(instance, grandchild)).parent == "ann"
 
 
+@pytest.mark.requirement("C3.children")
 async def test_a_child_ends_no_later_than_the_token_with_which_it_was_made(instance):
     caller = await whose(instance, expires_in=100)
     instance.clock.advance(40)
@@ -530,6 +547,7 @@ async def test_a_child_ends_no_later_than_the_token_with_which_it_was_made(insta
         await instance.tokens.child(caller, TokenConfig())
 
 
+@pytest.mark.requirement("C3.children")
 @pytest.mark.parametrize(
     ("config", "text"),
     [
@@ -559,6 +577,7 @@ async def test_an_owner_may_make_a_token_for_a_workspace_that_is_in_no_scope(ins
         await instance.tokens.child(caller, TokenConfig(workspace="lab-2"), permission_of=permission)
 
 
+@pytest.mark.requirement("C1.roles")
 async def test_the_child_of_an_admin_is_no_admin(instance):
     root = await instance.bearer(ROOT_TOKEN)
     secret, _ = await instance.tokens.child(root, TokenConfig(workspace="ws-a", email="new@example.org"))
@@ -612,6 +631,7 @@ CONFIGS = st.builds(
 )
 
 
+@pytest.mark.requirement("C3.children")
 @settings(max_examples=300, deadline=None)
 @given(scope=PARENTS, config=CONFIGS, roles=st.sampled_from([[], ["dev"], ["admin"]]), left=st.floats(0.5, 10**7))
 def test_a_child_is_never_wider_than_its_parent(scope, config, roles, left):
@@ -687,6 +707,7 @@ async def test_a_narrowed_key_of_an_admin_is_no_admins(instance, narrow):
     assert restricted(whole, workspace=None, permission=UserPermission.read, extra_scopes=[]) is whole
 
 
+@pytest.mark.requirement("seed004.bp-audit")
 async def test_every_issue_and_every_end_is_recorded_without_the_secret(instance):
     secret, token = await key(instance)
     await instance.tokens.revoke(await instance.bearer(secret), token.id)

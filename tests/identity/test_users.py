@@ -24,16 +24,19 @@ def alice(**given: object) -> UserInfo:
     return UserInfo.model_validate({"id": "user-1", "roles": [], **given})
 
 
+@pytest.mark.requirement("C1.users")
 def test_a_user_needs_no_word_about_being_anonymous():
     assert UserInfo(id="api_user_1", roles=["read"]).is_anonymous is False
 
 
+@pytest.mark.requirement("C1.users")
 @pytest.mark.parametrize("wrong", [{"id": ""}, {"id": "x" * 257}, {"email": "no address"}, {"roles": "admin"}])
 def test_what_is_no_user_is_refused(wrong):
     with pytest.raises(ValidationError):
         alice(**wrong)
 
 
+@pytest.mark.requirement("C1.users")
 @pytest.mark.parametrize(
     ("held", "asked", "yes"),
     [
@@ -72,6 +75,7 @@ def test_the_claim_scope_says_workspaces_client_current_workspace_and_the_rest()
 names = st.text(st.characters(categories=["Ll", "Nd"], include_characters="-|_#:"), min_size=1, max_size=12)
 
 
+@pytest.mark.requirement("C1.users")
 @given(
     workspaces=st.dictionaries(names, st.sampled_from(UserPermission), max_size=3),
     extra=st.lists(names.map(lambda name: f"files:{name}"), max_size=3),
@@ -107,6 +111,7 @@ def test_an_extra_scope_with_a_colon_makes_a_token_special():
         user.validate_scope("files:write")
 
 
+@pytest.mark.requirement("C1.users")
 def test_a_users_own_workspace_and_the_user_behind_a_program():
     program = alice(id="random", parent="user-1")
     assert program.get_workspace() == "ws-user-random"
@@ -127,6 +132,7 @@ def test_what_is_noted_about_a_user_is_no_part_of_the_user():
     assert "seen" not in user.model_dump_json()
 
 
+@pytest.mark.requirement("C1.workspaces")
 def test_a_workspace_belongs_to_its_owners_by_id_or_address_and_to_its_user():
     shared = WorkspaceInfo(id="ws-team-a", name="ws-team-a", owners=["user-1", "b@example.com"])
     assert shared.owned_by(alice())
@@ -136,6 +142,7 @@ def test_a_workspace_belongs_to_its_owners_by_id_or_address_and_to_its_user():
     assert WorkspaceInfo(id="ws-user-user-1", name="ws-user-user-1").owned_by(alice())
 
 
+@pytest.mark.requirement("C1.users")
 def test_what_a_login_ends_with_does_not_print_its_token():
     info = UserTokenInfo(token="canary-token", name="A")
     assert "canary-token" not in repr(info)

@@ -27,6 +27,7 @@ def caller(user_id: str = "ann", *, issuer: str = OURS, how: str = "access", **a
     return Caller(owner=owner, how=how, user=user)
 
 
+@pytest.mark.requirement("seed004.identity", "C1.workspaces")
 @pytest.mark.parametrize("user_id", ["ann", "api_user_1", "local|ann", "acme|7", "Ann.B"])
 async def test_the_own_workspace_is_made_on_first_use(instance, user_id):
     who = caller(user_id)
@@ -44,6 +45,7 @@ async def test_it_is_made_once_however_many_ask_at_once(instance):
     assert len(await instance.database.workspaces.page()) == 1
 
 
+@pytest.mark.requirement("d21.principal")
 async def test_two_principals_of_different_issuers_never_share_one(instance):
     first, second = caller("bob"), caller("bob", issuer=ACME, how="foreign")
     await instance.workspaces.ensure(first, "ws-user-bob")
@@ -64,6 +66,7 @@ async def test_an_owner_by_address_is_one_of_the_same_issuer(instance):
         assert await instance.workspaces.permission(other, "lab-1") is None
 
 
+@pytest.mark.requirement("C1.workspaces")
 async def test_a_workspace_that_a_host_programs_parser_names_is_made_on_first_use(instance):
     who = caller("api_user_1", issuer=CUSTOM, how=CUSTOM, workspaces={"api-workspace": UserPermission.admin})
     made = await instance.workspaces.ensure(who, "api-workspace")
@@ -81,6 +84,7 @@ async def test_a_parser_gives_nobody_a_part_in_somebody_elses_workspace(instance
         await instance.workspaces.ensure(who, "lab-1")
 
 
+@pytest.mark.requirement("E-05")
 @pytest.mark.parametrize("name", ["ws-nobodys", "ws-user-bob", "lab-1"])
 async def test_what_is_not_there_and_what_may_not_be_seen_look_alike(instance, name):
     await instance.workspaces.create(caller("bob"), "lab-1")
@@ -120,6 +124,7 @@ async def test_a_name_that_can_be_none_is_refused(instance, name):
         await instance.workspaces.create(caller(), name)
 
 
+@pytest.mark.requirement("C1.workspaces")
 async def test_a_workspace_is_made_shown_and_deleted_by_its_owner(instance):
     made = await instance.workspaces.create(caller(), "lab-1|x", description="ours")
     assert (await instance.workspaces.get(caller(), made.id)).description == "ours"
@@ -147,6 +152,7 @@ async def test_a_user_makes_so_many_and_no_more(instance, monkeypatch):
     await instance.workspaces.create(caller("bob"), "lab-2")
 
 
+@pytest.mark.requirement("C1.anonymous")
 async def test_nobody_and_everybody_have_built_in_ones(instance):
     nobody = await instance.nobody()
     assert await instance.workspaces.permission(nobody, "ws-anonymous") is UserPermission.read

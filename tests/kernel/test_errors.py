@@ -55,6 +55,7 @@ def test_codes_are_unique_and_stable_in_form():
     assert {"unknown_tool", "invalid_arguments", "auth_required", "auth_refused", "denied"} <= set(codes)
 
 
+@pytest.mark.requirement("d.errors-identity")
 def test_each_class_is_rendered_on_each_surface():
     assert set(RENDERINGS) == set(CLASSES)
     for cls, row in RENDERINGS.items():

@@ -60,6 +60,7 @@ async def test_two_limits_do_not_share_a_count(limits):
     await limits.take(FAILED_LOGINS_OF_ACCOUNT, "ann")
 
 
+@pytest.mark.requirement("d29.suspicious")
 async def test_the_twentieth_failure_within_five_minutes_is_told_once(clock):
     counters = LocalCounters(ticks=clock.monotonic)
     told: list[tuple[str, str, str]] = []

@@ -58,6 +58,7 @@ async def decide(desk: Desk, what: Call, who: Caller | None = None) -> str:
     return (await rules.decide(who or caller(), what)).rule
 
 
+@pytest.mark.requirement("C7.approvals")
 async def test_a_yes_lets_exactly_one_call_through(desk):
     state = await asked(desk, pay())
     await desk.approvals.answer(state, browser(), yes=True)
@@ -83,6 +84,7 @@ async def test_of_many_calls_at_once_one_gets_the_yes(clock):
     assert sum(isinstance(each, ApprovalRequired) for each in ended) == 7
 
 
+@pytest.mark.requirement("X-29", "C7.approvals")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -106,6 +108,7 @@ async def test_the_order_in_which_arguments_come_says_nothing(desk):
     assert await desk.approvals.spend(caller(), call("pay", b={"y": 2, "x": 1}, a=1)) is True
 
 
+@pytest.mark.requirement("X-29")
 @pytest.mark.parametrize("other", [caller("bob"), caller("ann", issuer="https://idp.test"), caller(workspace="ws-b")])
 async def test_a_yes_is_for_this_caller_and_no_other(desk, other):
     await desk.approvals.answer(await asked(desk, pay()), browser(), yes=True)
@@ -180,6 +183,7 @@ async def test_a_question_ends_after_ten_minutes(desk, clock):
         await desk.approvals.answer(state, browser(), yes=True)
 
 
+@pytest.mark.requirement("C7.approvals")
 @pytest.mark.parametrize(("later", "good"), [(599, True), (600, False)])
 async def test_a_yes_ends_ten_minutes_after_it_was_given(desk, clock, later, good):
     state = await asked(desk, pay())
@@ -209,6 +213,7 @@ async def test_a_question_outlives_a_rotation_of_the_keys(desk, clock):
     assert await desk.approvals.spend(caller(), pay()) is True
 
 
+@pytest.mark.requirement("X-30")
 async def test_the_person_sees_all_the_arguments_and_the_database_none(desk):
     long = "x" * 20_000
     state = await asked(desk, pay(note=f"{long}\x1b[2Jthe end\u202e"))
@@ -283,6 +288,7 @@ async def test_what_cannot_be_shown_cannot_be_approved(desk, value):
         await decide(desk, pay(note=value))
 
 
+@pytest.mark.requirement("X-29")
 def test_different_values_are_different_texts():
     values = [1, 1.0, "1", True, None, "null", [], {}, [1], "\\u0041", "\u00e9", "e\u0301"]
     assert len({canonical({"v": value}) for value in values}) == len(values)

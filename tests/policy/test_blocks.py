@@ -117,6 +117,7 @@ BLOCKED = [
 ]
 
 
+@pytest.mark.requirement("E-07", "C7.blocks")
 @pytest.mark.parametrize(("kind", "name", "who", "what"), BLOCKED)
 async def test_a_block_stops_calls_here_at_once_and_elsewhere_within_five_seconds(two, clock, kind, name, who, what):
     here, there = two
@@ -146,6 +147,7 @@ async def test_after_a_silence_the_first_call_waits_for_the_truth(two, clock, ki
     assert not await there.call(who, what)
 
 
+@pytest.mark.requirement("E-07")
 async def test_a_blocked_users_tokens_are_refused_though_they_were_verified_before(two, clock):
     here, there = two
     shown = Presented(scheme="bearer", value="a token")
@@ -187,6 +189,7 @@ async def test_a_hint_of_another_instance_is_looked_at_without_waiting_for_the_s
 class TestDatabaseAway:
     """E-04: what is known grows old, and then nobody is let on."""
 
+    @pytest.mark.requirement("E-04")
     async def test_for_a_while_calls_go_on_and_after_five_seconds_none_does(self, clock):
         store = Store()
         there = Instance(store, clock)
@@ -358,6 +361,7 @@ class TestBlocks:
         assert here.audit.of(Action.UNBLOCK) == []
 
 
+@pytest.mark.requirement("E-07", "C7.blocks", "d.commands-identity")
 def test_one_command_blocks_lists_and_unblocks(capsys):
     assert main(["blocks", "list"]) == 0
     assert "Nobody and nothing" in capsys.readouterr().out

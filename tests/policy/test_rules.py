@@ -54,12 +54,14 @@ async def test_a_rule_that_allows_lets_on_and_is_named():
     assert decided.rule == "mine"
 
 
+@pytest.mark.requirement("C7.rules")
 @pytest.mark.parametrize("rules", [(ALLOW, DENY, ASK), (DENY, ASK, ALLOW), (ASK, ALLOW, DENY)])
 async def test_a_denial_beats_all_whatever_the_order(rules):
     with pytest.raises(Denied, match="Not allowed by the rule deny: it is written so"):
         await policy(*rules, approvals=Desk(ManualClock()).approvals).decide(caller(), call())
 
 
+@pytest.mark.requirement("C7.rules")
 @pytest.mark.parametrize("rules", [(ALLOW, ASK), (ASK, ALLOW), (ASK,)])
 async def test_a_question_beats_an_allowance(rules):
     with pytest.raises(ApprovalRequired):
@@ -108,6 +110,7 @@ FITS = [
 ]
 
 
+@pytest.mark.requirement("C7.rules")
 @pytest.mark.parametrize(("conditions", "asked", "fits"), FITS)
 async def test_a_rule_fits_where_every_kind_of_its_conditions_does(conditions, asked, fits):
     about = {**asked}
@@ -127,6 +130,7 @@ async def test_whom_only_the_host_program_names_has_no_role_scope_or_other_name(
         await policy(written("allow", **conditions)).decide(host(), call())
 
 
+@pytest.mark.requirement("C7.rules")
 @pytest.mark.parametrize(
     ("held", "wanted", "fits"), [("a", "rw", True), ("rw", "rw", True), ("r", "rw", False), (None, "r", False)]
 )
@@ -174,6 +178,7 @@ def test_a_written_rule_is_shown_as_a_sentence():
 class TestFailing:
     """E-04: whatever breaks, no call goes through."""
 
+    @pytest.mark.requirement("E-04")
     @pytest.mark.parametrize("rule", [Broken(), Odd()])
     async def test_a_rule_that_fails_refuses_and_its_text_is_told_to_nobody(self, rule, caplog):
         audit = Told()
@@ -182,6 +187,7 @@ class TestFailing:
         assert audit.of(Action.CALL) == [("failed", "")]
         assert "canary" not in f"{refused.value}{refused.value.__cause__}{caplog.text}"
 
+    @pytest.mark.requirement("E-04")
     async def test_an_audit_log_that_fails_refuses(self):
         audit = Told()
         audit.error = RuntimeError("no audit")
@@ -195,6 +201,7 @@ class TestFailing:
         with pytest.raises(Denied, match="rule deny"):
             await policy(DENY, audit=audit).decide(caller(), call())
 
+    @pytest.mark.requirement("E-04")
     async def test_where_a_permission_cannot_be_had_it_cannot_be_told(self):
         def away(who, workspace):
             raise StoreUnavailable("The database is away.")
@@ -209,6 +216,7 @@ class TestFailing:
 class TestAudited:
     """E-03: every decision, with who, where, what and the rule's name."""
 
+    @pytest.mark.requirement("E-03")
     async def test_every_decision_is_in_the_audit_log_with_its_rule(self):
         audit = Told()
         asking = Desk(ManualClock()).approvals
@@ -225,10 +233,18 @@ class TestAudited:
 
 async def test_a_token_for_one_purpose_is_let_on_only_by_a_rule_that_names_its_scope():
     special = caller(scopes=("files:read",), roles=["operator"])
-    for rule in (ALLOW, ASK, written("allow", roles=frozenset({"operator"})), written("allow", users=frozenset({"ann"}))):
+    for rule in (ALLOW, written("allow", roles=frozenset({"operator"})), written("allow", users=frozenset({"ann"}))):
         with pytest.raises(Denied, match="No rule lets this caller"):
             await policy(rule).decide(special, call())
     named = written("allow", tools=("post",), scopes=frozenset({"files:read"}))
     assert (await policy(named).decide(special, call())).rule == "allow"
     with pytest.raises(Denied, match="Not allowed by the rule deny"):
         await policy(named, DENY).decide(special, call())
+
+
+@pytest.mark.parametrize("entrance", ["http", "pocket"])
+async def test_a_rule_that_asks_asks_for_a_token_for_one_purpose_too(entrance):
+    named = written("allow", tools=("post",), scopes=frozenset({"files:read"}))
+    special = caller(scopes=("files:read",), how="host" if entrance == "pocket" else "bearer")
+    with pytest.raises(Denied, match="asks a person"):
+        await policy(named, ASK).decide(special, call(entrance=entrance))

@@ -38,6 +38,7 @@ def rules(text: str = "", **environ: str) -> tuple[Rule, ...]:
     return read_rules(Config.load(Path.cwd(), environ).sources)[3:]
 
 
+@pytest.mark.requirement("C7.rules")
 def test_rules_are_read_as_they_are_written():
     deny, ops = rules(GOOD)
     assert deny == WrittenRule(name="no-payments", effect=Effect.DENY, tools=("pay_*",), reason="money stays here")
@@ -74,6 +75,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.requirement("E-08")
 @pytest.mark.parametrize(("text", "told"), WRONG)
 def test_a_rule_that_cannot_be_used_is_an_error_that_names_it_and_its_line(text, told):
     with pytest.raises(InvalidSetting, match=told):

@@ -171,6 +171,7 @@ RULES: list[Rule] = [
 ]
 
 
+@pytest.mark.requirement("E-10")
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_package_keeps_the_rule(rule):
     broken = [
@@ -191,6 +192,7 @@ def test_no_module_is_too_long_to_read():
     assert not long, f"over {LONGEST} lines: would each be two rooms? {long}"
 
 
+@pytest.mark.requirement("E-10")
 @pytest.mark.parametrize(
     ("rule", "place", "code"),
     [

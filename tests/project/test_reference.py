@@ -21,7 +21,9 @@ from valetkey.oauth.clients import ClientSettings
 from valetkey.providers.base import HandlerEntry, OAuth2, Provider
 from valetkey.providers.catalog.load import load
 from valetkey.settings.pocket import KNOWN, Config
-from valetkey.settings.sections import Callbacks, General, Session
+from valetkey.settings.policy import read_rules
+from valetkey.settings.sections import SERVER_NAMES, Callbacks, General, Identity, Rate, Serving, Session
+from valetkey.settings.server import load_server
 from valetkey.settings.sources import Layer as SourceLayer
 from valetkey.settings.sources import Sources, flatten
 
@@ -70,6 +72,7 @@ def test_every_public_name_has_its_place():
     assert sorted(named) == sorted(valetkey.__all__)
 
 
+@pytest.mark.requirement("d.errors-identity")
 def test_every_error_is_explained_as_it_is():
     told = {}
     for name, base, error_code, http, close, status, advice in rows(page("errors.md"), "class"):
@@ -105,6 +108,29 @@ def test_every_setting_of_a_provider_is_explained():
     assert told == {field.name for field in dataclasses.fields(ClientSettings)} - {"values"}
 
 
+def test_every_setting_of_the_server_is_explained_with_its_default():
+    told = {}
+    for names, defaults, _ in rows(page("server.md"), "setting"):
+        shown = code(defaults)
+        for number, name in enumerate(code(names)):
+            told[name] = shown[number] if len(shown) == len(code(names)) else defaults
+    assert set(told) == {name for name in SERVER_NAMES if name.partition(".")[0] in ("server", "identity")} | {
+        "issuers.<alias>",
+        "policy.rules",
+    }
+    for table, section in (("server", Serving), ("identity", Identity)):
+        for field in dataclasses.fields(section):
+            default = field.default
+            for part in dataclasses.fields(Rate) if isinstance(default, Rate) else ():
+                assert float(told[f"{table}.{field.name}.{part.name}"]) == getattr(default, part.name)
+            if isinstance(default, bool):
+                assert told[f"{table}.{field.name}"] == str(default).lower()
+            elif isinstance(default, int | float):
+                assert float(told[f"{table}.{field.name}"]) == default
+            elif isinstance(default, str) and default:
+                assert told[f"{table}.{field.name}"].strip("`") == default
+
+
 def test_every_key_of_a_providers_file_is_explained():
     text = page("providers.md").partition("## A provider in your project")[2]
     told = {name for row in rows(text, "key | is |\n") for name in code(row[0])}
@@ -125,7 +151,8 @@ def test_every_variable_of_ours_that_is_named_is_one():
     for path in PAGES:
         for name in re.findall(r"\b(?:VALETKEY|POCKET)_([A-Z0-9_]+)\b", path.read_text("utf-8")):
             setting = name.lower().replace("__", ".")
-            assert setting in {*KNOWN, "home", "a.b"} or setting.startswith("auth."), f"{path.name}: {name}"
+            known = {*KNOWN, *SERVER_NAMES, "home", "a.b"}
+            assert setting in known or setting.startswith("auth."), f"{path.name}: {name}"
 
 
 def test_every_command_that_is_named_is_one():
@@ -166,6 +193,9 @@ def test_settings_and_providers_that_are_shown_can_be_used(path, tmp_path):
             config = Config(Sources((SourceLayer("valetkey.toml", flatten(values)),)))
             for provider in values.get("auth", {}):
                 assert config.client(provider) is not None
+            (tmp_path / "valetkey.toml").write_text(text)
+            assert len(load_server(tmp_path, {}).identity.issuers) == len(values.get("issuers", {}))
+            assert len(read_rules(config.sources)) == 3 + len(values.get("policy", {}).get("rules", ()))
 
 
 def written(name: str, folder: Path, **instead: str) -> None:

@@ -98,6 +98,7 @@ async def person(browser, node, tmp_path) -> AsyncIterator[Person]:
         assert left == []
 
 
+@pytest.mark.requirement("C.shown-pages")
 async def test_with_the_keyboard_the_first_admin_looks_after_the_account(site, server, person):
     await person.page.goto(await first_admin_link(site.identity, base_url=server.url))
     await person.look_at("first-admin")
@@ -126,6 +127,7 @@ async def test_with_the_keyboard_the_first_admin_looks_after_the_account(site, s
     await person.reads("Sign in")
 
 
+@pytest.mark.requirement("C.shown-pages")
 async def test_with_the_keyboard_a_person_lets_a_program_in(site, server, person):
     login = site.identity.login
     await person.page.goto(f"{server.url}/sign-in")

@@ -45,6 +45,7 @@ def shown(entries: list[Entry]) -> list[tuple[Action, str]]:
     return [(entry.action, entry.outcome) for entry in entries]
 
 
+@pytest.mark.requirement("E-03", "E-01")
 async def test_a_journey_is_in_the_audit_log_step_by_step_and_no_secret_is(server, told):
     with await connected(server) as pocket:
         await pocket.ainvoke(read.name, {})
@@ -69,6 +70,7 @@ async def test_a_journey_is_in_the_audit_log_step_by_step_and_no_secret_is(serve
         assert not any(secret in repr(told.entries) for secret in server.issued)
 
 
+@pytest.mark.requirement("E-03")
 async def test_a_refusal_is_in_the_audit_log(server, told):
     with Pocket(tools=[read]) as pocket:
         (prompt,) = await pocket.initialize_tool_auth()
@@ -79,6 +81,7 @@ async def test_a_refusal_is_in_the_audit_log(server, told):
     assert told.entries[1].details["error"] == "auth_refused"
 
 
+@pytest.mark.requirement("R-34", "E-04")
 async def test_without_a_record_no_credential_is_unsealed(server, told, monkeypatch):
     with await connected(server) as pocket:
         lender = pocket.system.road.lender

@@ -94,6 +94,7 @@ async def connect(pocket: Pocket, both, thread_id: str = "default", profile: str
 # Pocket
 
 
+@pytest.mark.requirement("L-16")
 async def test_initialize_asks_once_for_each_provider_in_the_tools_order_for_the_union_of_scopes(pocket):
     google, slack = await pocket.initialize_tool_auth()
     assert (google.provider, slack.provider) == ("google", "slack")

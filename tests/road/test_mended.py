@@ -85,6 +85,7 @@ async def test_a_flow_answered_for_a_handler_that_is_gone_does_not_block_for_eve
     assert await plain.auth.list_session_state("default")
 
 
+@pytest.mark.requirement("L-13")
 async def test_disconnecting_while_a_code_is_exchanged_disconnects_what_it_brings(server):
     pocket = Pocket(tools=[read])
     (prompt,) = await pocket.initialize_tool_auth()

@@ -70,17 +70,20 @@ async def unguarded(served: Served, doors: tuple[Door, ...]) -> set[str]:
     return found
 
 
+@pytest.mark.requirement("A-13.server", "C8.graceful")
 async def test_every_route_asks_for_a_credential_but_the_reviewed_ones() -> None:
     async with serve() as served:
         assert await unguarded(served, served.doors.doors) == set(PUBLIC)
 
 
+@pytest.mark.requirement("A-13.server")
 async def test_a_new_route_that_asks_nobody_is_found() -> None:
     async with serve() as served:
         door = Door(app=served.app, routes=[Route("/health/new", lambda _: None, methods=["DELETE"])])
         assert await unguarded(served, (door,)) == {"DELETE /health/new"}
 
 
+@pytest.mark.requirement("W-15")
 @pytest.mark.parametrize(
     ("about", "status"),
     [
@@ -117,6 +120,7 @@ async def test_a_websocket_under_another_name_is_refused() -> None:
         assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
 
 
+@pytest.mark.requirement("seed004.ts-cors", "W-16")
 async def test_by_default_no_other_origin_is_answered() -> None:
     async with serve() as served:
         for origin in ("https://evil.example", "null", "http://127.0.0.1:9527"):
@@ -124,6 +128,7 @@ async def test_by_default_no_other_origin_is_answered() -> None:
             assert not [name for name, _ in answer.headers if name.startswith("access-control-")]
 
 
+@pytest.mark.requirement("seed004.ts-cors", "W-16")
 @pytest.mark.parametrize(
     ("allowed", "origin", "named"),
     [
@@ -151,6 +156,7 @@ async def test_listed_origins_are_answered_and_never_with_credentials(
         assert ("POST" in (preflight.header("access-control-allow-methods") or "")) is (named is not None)
 
 
+@pytest.mark.requirement("W-16")
 async def test_two_origins_are_none() -> None:
     async with serve(allow_origins=("https://a.example",)) as served:
         twice = [("origin", "https://a.example"), ("origin", "https://a.example")]
@@ -158,6 +164,7 @@ async def test_two_origins_are_none() -> None:
         assert answer.header("access-control-allow-origin") is None
 
 
+@pytest.mark.requirement("W-14")
 async def test_every_answer_has_its_headers() -> None:
     async with serve(base_url="https://my-org.example") as served:
         for path in ("/", "/sign-in", "/health", "/nope", "/public/services/", "/assets/config.json", "/login"):
@@ -172,6 +179,7 @@ async def test_every_answer_has_its_headers() -> None:
             assert answer.header("x-request-id")
 
 
+@pytest.mark.requirement("W-18", "W-20")
 @pytest.mark.parametrize(
     "path",
     [
@@ -199,6 +207,7 @@ async def test_what_is_not_served_is_not_there(path: str) -> None:
             assert not re.search(r"(?i)traceback|/src/|site-packages|starlette|uvicorn|python|select |sqlite", text)
 
 
+@pytest.mark.requirement("W-18")
 @pytest.mark.parametrize(
     ("serving", "peer", "headers", "local"),
     [
@@ -221,11 +230,13 @@ async def test_details_are_for_this_machine_and_no_reverse_proxy_is_that(
         assert ("checks" in json.loads(answer.body)) is local
 
 
+@pytest.mark.requirement("W-18")
 async def test_metrics_are_not_there_for_others() -> None:
     async with serve() as served:
         assert (await served.ask(path="/metrics", peer="192.0.2.7")).status == 404
 
 
+@pytest.mark.requirement("d29.calls")
 async def test_requests_of_one_address_are_limited_and_others_are_not() -> None:
     async with serve(rate=Rate(per_second=2, burst=3)) as served:
         statuses = [(await served.ask(path="/health", peer="192.0.2.7")).status for _ in range(4)]
@@ -241,6 +252,7 @@ async def test_requests_of_one_address_are_limited_and_others_are_not() -> None:
         assert (await served.ask(path="/health", peer="192.0.2.7")).status == 429
 
 
+@pytest.mark.requirement("d29.calls")
 async def test_a_token_that_was_verified_counts_for_itself_and_an_unknown_one_for_its_address() -> None:
     async with serve(rate=Rate(per_second=1, burst=2), signed_in_rate=Rate(per_second=1, burst=4)) as served:
         mine = {"authorization": f"Bearer {await served.token(kind=TokenKind.ACCESS)}"}
@@ -291,6 +303,7 @@ async def test_behind_a_prefix_every_link_has_it(path: str) -> None:
         assert login.header("location") == "/hub/public/apps/hypha-login/"
 
 
+@pytest.mark.requirement("seed004.http-bearer", "d30.carriers", "J-35")
 @pytest.mark.parametrize("path", ["/assets/config.json", "/public/services/"])
 async def test_header_forms_of_a_token(path: str) -> None:
     """J-35, with the carriers of decision 30."""
@@ -308,6 +321,7 @@ async def test_header_forms_of_a_token(path: str) -> None:
         assert (await served.ask(path=path, more=twice)).status == 401
 
 
+@pytest.mark.requirement("J-36", "A-04")
 @pytest.mark.parametrize("path", ["/assets/config.json", "/public/services/", "/sign-in"])
 async def test_a_token_in_the_address_is_refused(path: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
@@ -319,6 +333,7 @@ async def test_a_token_in_the_address_is_refused(path: str, caplog: pytest.LogCa
         assert token not in answer.text
 
 
+@pytest.mark.requirement("seed004.bp-errors", "seed004.bp-documentation")
 async def test_the_challenge_says_what_is_wrong_with_the_token() -> None:
     async with serve() as served:
         token = await served.token(kind=TokenKind.ACCESS)
@@ -331,6 +346,7 @@ async def test_the_challenge_says_what_is_wrong_with_the_token() -> None:
         )
 
 
+@pytest.mark.requirement("W-20")
 async def test_what_nobody_caught_is_a_reference_and_no_text(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +364,7 @@ async def test_what_nobody_caught_is_a_reference_and_no_text(
         assert answer.header("x-request-id") == reference
 
 
+@pytest.mark.requirement("seed004.bp-backup")
 async def test_the_root_token_is_root() -> None:
     async with serve() as served:
         answer = await served.ask(path="/assets/config.json", headers={"authorization": f"Bearer {'r' * 32}"})

@@ -102,6 +102,7 @@ async def token_of(mounted: Mounted, name: str = "ada", *extra: str, permission:
     return secret.reveal()
 
 
+@pytest.mark.requirement("C8.mount")
 @pytest.mark.parametrize("lifespan", [True, False], ids=["on the app's loop", "without a lifespan"])
 async def test_routes_of_every_kind_know_their_user(*, lifespan: bool) -> None:
     app, mounted = app_with()
@@ -128,6 +129,7 @@ async def test_without_a_credential_it_is_401_and_with_a_bad_one_too() -> None:
         assert (await ask(app, "/perhaps", f"{token}x")).status == 401
 
 
+@pytest.mark.requirement("C8.mount")
 async def test_permissions_and_scopes() -> None:
     app, mounted = app_with()
     async with alive(app):
@@ -152,6 +154,7 @@ def test_a_permission_that_is_none_is_refused_where_it_is_written(text: str) -> 
         require(text)
 
 
+@pytest.mark.requirement("C8.mount")
 async def test_websockets() -> None:
     app, mounted = app_with()
     async with alive(app):
@@ -179,6 +182,7 @@ async def test_websockets() -> None:
         assert (refused["type"], refused["code"]) == ("websocket.close", 4401)
 
 
+@pytest.mark.requirement("d.ports-app", "C8.mount")
 async def test_links_lead_to_the_app_and_no_port_is_opened() -> None:
     app, mounted = app_with(prefix="/keys/", public_base_url="https://my-app.example")
     async with alive(app):
@@ -208,6 +212,7 @@ async def test_the_apps_own_routes_stay_where_they_were() -> None:
         assert (await ask(app, "/health")).status == 404
 
 
+@pytest.mark.requirement("seed004.bp-documentation")
 async def test_openapi_says_how_to_sign_in() -> None:
     app, _ = app_with()
     spec = app.openapi()

@@ -74,6 +74,9 @@ def appears(path: str) -> None:
     raise AssertionError(f"no {path}")
 
 
+@pytest.mark.requirement(
+    "B4.server", "seed004.start-server", "seed004.startup-functions", "C8.serve", "C8.graceful", "d.commands-identity"
+)
 def test_one_life_of_a_server() -> None:
     """Start, first admin, a request under way when it is told to stop; then again over the same data."""
     root = "root-token-of-thirty-two-or-more-characters"
@@ -123,6 +126,7 @@ def test_one_life_of_a_server() -> None:
         connection.close()
 
 
+@pytest.mark.requirement("seed004.bp-https", "C8.graceful")
 def test_with_tls_and_ended_by_ctrl_c(tmp_path: Path) -> None:
     LoopbackCertificate(home=tmp_path, clock=SystemClock(), host="localhost").context()
     (pem,) = tmp_path.rglob("*.pem")
@@ -161,6 +165,7 @@ def test_a_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--port" in line
 
 
+@pytest.mark.requirement("E-08")
 @pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize(
     ("environ", "named"),
@@ -189,6 +194,7 @@ def test_an_unknown_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert "--prot" in line
 
 
+@pytest.mark.requirement("seed004.ts-startup", "C6.startup")
 def test_a_startup_function_that_fails_is_one_line_and_nothing_listens() -> None:
     text = "async def begin(server):\n    raise ValueError('no such tenant')"
     with Server(f"--startup-functions={startup(text)}") as server:
@@ -205,6 +211,7 @@ def test_nobody_can_connect_before_the_startup_functions_have_run() -> None:
         assert server.told() == 0  # told to stop before it had started
 
 
+@pytest.mark.requirement("seed004.bp-backup", "K-18")
 async def test_an_issuer_that_is_down_does_not_hold_up_the_start() -> None:
     """K-18: its tokens are told to come back later; everybody else is served."""
     issuer = f"http://127.0.0.1:{free_port()}"
@@ -218,6 +225,7 @@ async def test_an_issuer_that_is_down_does_not_hold_up_the_start() -> None:
         assert (refused.status, refused.header("retry-after")) == (503, "5")
 
 
+@pytest.mark.requirement("seed004.bp-https", "d28.first-admin", "d28.no-tls", "A-21")
 @pytest.mark.parametrize(
     ("serving", "issuers", "warned", "link"),
     [

@@ -24,6 +24,7 @@ def load(environ: dict[str, str] | None = None, *, toml: str = "", dotenv: str =
     return load_server(Path.cwd(), environ or {}, **about)
 
 
+@pytest.mark.requirement("seed004.start-server", "d20.nobody-by-default", "A-21")
 def test_by_default_nobody_else_is_trusted_and_only_this_machine_is_served() -> None:
     settings = load()
     assert (settings.identity.issuers, settings.identity.jwt_secret, settings.identity.root_token) == ((), None, None)
@@ -32,6 +33,9 @@ def test_by_default_nobody_else_is_trusted_and_only_this_machine_is_served() -> 
     assert settings.serving.allow_origins == ()
 
 
+@pytest.mark.requirement(
+    "seed004.auth0-domain", "seed004.auth0-audience", "seed004.auth0-issuer", "seed004.auth0-namespace"
+)
 def test_seed_004s_names_of_a_tenant() -> None:
     settings = load(
         {
@@ -53,12 +57,14 @@ def test_seed_004s_names_of_a_tenant() -> None:
     assert settings.identity.namespace == "https://your-organization.com/"
 
 
+@pytest.mark.requirement("seed004.auth0-issuer")
 def test_the_tenant_is_not_the_issuer_of_our_own_tokens_unless_a_secret_tells_them_apart() -> None:
     tenant = {"AUTH0_DOMAIN": "t.example", "AUTH0_AUDIENCE": "a", "AUTH0_ISSUER": "https://t.example/"}
     assert load(tenant).identity.issuer == ""
     assert load(tenant | {"JWT_SECRET": SECRET}).identity.issuer == "https://t.example/"
 
 
+@pytest.mark.requirement("seed004.auth0-domain")
 @pytest.mark.parametrize(
     ("domain", "issuer"),
     [
@@ -74,6 +80,7 @@ def test_a_tenant_is_https_unless_it_is_this_machine(domain: str, issuer: str) -
     assert tenant.issuer == issuer
 
 
+@pytest.mark.requirement("seed004.auth0-domain")
 @pytest.mark.parametrize(
     "domain", ["https://t.example", "t.example/path", "t example", "user@t.example", "t.example:x"]
 )
@@ -82,11 +89,13 @@ def test_a_domain_that_is_more_than_a_host_is_refused(domain: str) -> None:
         load({"AUTH0_DOMAIN": domain, "AUTH0_AUDIENCE": "a"})
 
 
+@pytest.mark.requirement("seed004.auth0-audience")
 def test_a_tenant_without_an_audience_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="AUTH0_AUDIENCE"):
         load({"AUTH0_DOMAIN": "t.example"})
 
 
+@pytest.mark.requirement("seed004.bp-environment", "J-38")
 @pytest.mark.parametrize(
     "name", ["JWT_SECRET", "HYPHA_JWT_SECRET", "VALETKEY_JWT_SECRET", "VALETKEY_IDENTITY__JWT_SECRET"]
 )
@@ -99,6 +108,7 @@ def test_a_secret_under_32_bytes_is_refused_and_not_repeated(name: str) -> None:
     assert taken.matches(SECRET)
 
 
+@pytest.mark.requirement("seed004.bp-environment")
 def test_the_environment_is_only_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JWT_SECRET", raising=False)
     before = dict(os.environ)
@@ -119,12 +129,14 @@ def test_the_stronger_source_wins_and_our_name_before_seed_004s() -> None:
     assert load({"VALETKEY_PORT": "2"}, keywords={"server.port": 3}).serving.port == 3
 
 
+@pytest.mark.requirement("seed004.auth0-dotenv")
 def test_a_dotenv_file_is_read_with_seed_004s_names() -> None:
     settings = load(dotenv=f"JWT_SECRET={SECRET}\nAUTH0_DOMAIN=t.example\nAUTH0_AUDIENCE=a\nMAXIMUM_LOGIN_TIME=60\n")
     assert settings.identity.login_time == 60
     assert [issuer.issuer for issuer in settings.identity.issuers] == ["https://t.example/"]
 
 
+@pytest.mark.requirement("d29.calls", "C8.serve")
 def test_limits_and_names_of_seed_004() -> None:
     settings = load(
         {
@@ -140,6 +152,7 @@ def test_limits_and_names_of_seed_004() -> None:
     assert (settings.serving.server_id, settings.serving.log_level) == ("one", "info")
 
 
+@pytest.mark.requirement("seed004.bp-environment", "C8.serve")
 def test_options_are_read_from_the_environment_only_when_asked_for() -> None:
     environ = {
         "HYPHA_HOST": "192.0.2.1",
@@ -165,6 +178,7 @@ def test_options_are_read_from_the_environment_only_when_asked_for() -> None:
     assert asked.config.general.redis_url is not None
 
 
+@pytest.mark.requirement("C8.serve")
 def test_names_that_mean_nothing_are_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +195,7 @@ def test_names_that_mean_nothing_are_told_once(
 ISSUER = '[issuers.corp]\nissuer = "https://login.example"\naudiences = ["us"]\n'
 
 
+@pytest.mark.requirement("C2.issuers")
 def test_issuers_of_the_settings() -> None:
     settings = load(
         toml=ISSUER
@@ -196,6 +211,7 @@ def test_issuers_of_the_settings() -> None:
     assert tenants.audiences == {"one", "two"}
 
 
+@pytest.mark.requirement("E-08")
 @pytest.mark.parametrize(
     ("toml", "named"),
     [

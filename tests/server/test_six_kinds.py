@@ -95,6 +95,15 @@ async def platform(tenant: Tenant, folder: Path) -> AsyncIterator[Platform]:
         yield Platform(served, registered)
 
 
+@pytest.mark.requirement(
+    "seed004.identity",
+    "seed004.auth0-issuer",
+    "seed004.auth0-namespace",
+    "seed004.bp-testing",
+    "d20.own-scopes-only",
+    "d22.order",
+    "C.shown-six-kinds",
+)
 @pytest.mark.node
 async def test_each_kind_of_token_goes_where_it_belongs(tenant: Tenant, tmp_path: Path) -> None:
     async with platform(tenant, tmp_path) as here:
@@ -120,6 +129,7 @@ async def test_each_kind_of_token_goes_where_it_belongs(tenant: Tenant, tmp_path
         assert await here.who() == (200, "anonymouz-http")
 
 
+@pytest.mark.requirement("seed004.bp-testing", "A-11", "C.shown-six-kinds")
 @pytest.mark.node
 async def test_a_bad_one_of_each_kind_is_refused_by_its_own_verifier(tenant: Tenant, tmp_path: Path) -> None:
     async with platform(tenant, tmp_path) as here:

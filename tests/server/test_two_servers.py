@@ -45,6 +45,9 @@ def confirmed(visitor: Visitor, server: Server, started: Any) -> None:
     assert visitor.submit(page, answer="yes").url == f"{server.url}/login/done"
 
 
+@pytest.mark.requirement(
+    "seed004.bp-database", "seed004.bp-balancing", "J-44", "C5.woken", "C7.limits", "C.shown-two-servers"
+)
 def test_two_servers_are_one(postgres: Postgres) -> None:
     options = [f"--database-uri={postgres.fresh()}", f"--public-base-url={PUBLIC}"]
     visitor = Visitor()

@@ -1,5 +1,7 @@
 """What a server notes of those who present something bad, and when it has enough of them."""
 
+import pytest
+
 from tests.server.rooms import Served, serve
 from valetkey.audit import AuditLog
 from valetkey.model.audit import Action, Record
@@ -14,6 +16,7 @@ async def noted(served: Served, action: Action) -> list[Record]:
     return [each for each in await served.identity.system.stores.audit.latest(limit=500) if each.entry.action == action]
 
 
+@pytest.mark.requirement("seed004.bp-audit")
 async def test_a_bad_token_is_noted_with_where_it_came_from_and_in_which_request() -> None:
     async with serve() as served:
         answer = await served.ask(path="/assets/config.json", headers=BAD, peer="10.1.2.3")
@@ -23,6 +26,7 @@ async def test_a_bad_token_is_noted_with_where_it_came_from_and_in_which_request
     assert record.entry.request == answer.header("x-request-id")
 
 
+@pytest.mark.requirement("seed004.bp-monitoring", "d29.suspicious")
 async def test_twenty_bad_tokens_of_one_address_are_suspicious_once() -> None:
     async with serve() as served:
         for _ in range(25):
@@ -31,6 +35,7 @@ async def test_twenty_bad_tokens_of_one_address_are_suspicious_once() -> None:
     assert record.entry.address == "10.1.2.3"
 
 
+@pytest.mark.requirement("seed004.bp-rate", "d29.bad-keys", "A-09")
 async def test_too_many_bad_tokens_of_one_address_have_to_wait_and_good_ones_go_on() -> None:
     async with serve() as served:
         good = {"authorization": f"Bearer {await served.token()}"}

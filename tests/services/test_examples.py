@@ -6,6 +6,9 @@ from tests.services.kit import Place, bearer
 from valetkey.errors import Unauthenticated
 
 
+@pytest.mark.requirement(
+    "seed004.parse-token", "seed004.generate-token", "seed004.example-basic", "d31.names", "C.shown-examples"
+)
 async def test_basic_a_token_of_its_own_is_made_at_login_and_taken(place: Place):
     client = await place.serve("custom-auth-basic.py:hypha_startup")
     _, ada = await place.signed_in()
@@ -20,6 +23,7 @@ async def test_basic_a_token_of_its_own_is_made_at_login_and_taken(place: Place)
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.requirement("seed004.example-basic")
 async def test_basic_a_token_that_its_generator_made_can_be_revoked(place: Place):
     client = await place.serve("custom-auth-basic.py:hypha_startup")
     _, ada = await place.signed_in()
@@ -34,6 +38,9 @@ async def test_basic_a_token_that_its_generator_made_can_be_revoked(place: Place
         await place.identify(token)
 
 
+@pytest.mark.requirement(
+    "seed004.example-api-key", "seed004.http-api-key", "d23.parse-token", "d31.names", "C.shown-examples"
+)
 async def test_api_key_its_keys_and_our_tokens_stand_side_by_side(place: Place):
     client = await place.serve("custom-auth-api-key.py:hypha_startup", "protected-service.py:start_service")
     key = await place.identify("sk_live_abc123")
@@ -47,6 +54,7 @@ async def test_api_key_its_keys_and_our_tokens_stand_side_by_side(place: Place):
     assert unknown.status_code == 401
 
 
+@pytest.mark.requirement("seed004.example-multi", "d31.names", "C.shown-examples")
 async def test_multi_each_kind_goes_where_it_belongs(place: Place):
     await place.serve("custom-auth-multi.py:hypha_startup")
     found = {
@@ -58,6 +66,17 @@ async def test_multi_each_kind_goes_where_it_belongs(place: Place):
         await place.identify("saml_wrong")
 
 
+@pytest.mark.requirement(
+    "seed004.index-handler",
+    "seed004.start-handler",
+    "seed004.check-handler",
+    "seed004.report-handler",
+    "seed004.replaces",
+    "seed004.example-login",
+    "d31.names",
+    "C6.register",
+    "C.shown-examples",
+)
 async def test_custom_login_its_page_and_flow_take_the_place_of_ours(place: Place):
     client = await place.serve("custom-login.py:hypha_startup")
     started = (await client.post("/public/services/hypha-login/start", json={"workspace": "w"})).json()
@@ -76,6 +95,7 @@ async def test_custom_login_its_page_and_flow_take_the_place_of_ours(place: Plac
     assert "logout_url" in logout.json(), "what it left out is ours"
 
 
+@pytest.mark.requirement("seed004.example-protected", "d31.names")
 async def test_protected_service_looks_at_who_calls(place: Place):
     client = await place.serve("protected-service.py:start_service", "custom-auth-basic.py:hypha_startup")
     path = "/public/services/protected-service/protected_function"

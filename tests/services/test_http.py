@@ -63,6 +63,7 @@ async def put(place: Place, service: dict[str, Any], **options: Any) -> Any:
     return client
 
 
+@pytest.mark.requirement("seed004.http-bearer")
 async def test_arguments_come_by_body_or_query(place: Place):
     client = await put(place, SERVICE)
     path = "/public/services/calc"
@@ -104,6 +105,7 @@ async def test_a_query_that_cannot_be_is_a_400(place: Place, query):
     assert (await client.get(f"/public/services/calc/add?{query}")).status_code == 400
 
 
+@pytest.mark.requirement("d27.exceptions")
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
@@ -126,6 +128,7 @@ async def test_an_exception_has_its_status(place: Place, kind, status):
     assert kind in detail
 
 
+@pytest.mark.requirement("d27.exceptions")
 async def test_a_failure_is_told_without_what_was_presented(place: Place):
     client = await put(place, SERVICE)
     token = await place.access()
@@ -161,6 +164,7 @@ async def test_a_call_that_takes_too_long_is_a_504(place: Place):
     assert (await client.post("/public/services/slow/wait")).status_code == 504
 
 
+@pytest.mark.requirement("seed004.example-protected")
 async def test_context_is_ours_to_give(place: Place):
     service = {"id": "who", "config": {"visibility": "public", "require_context": True}, "whoami": whoami}
     client = await put(place, service)
@@ -173,6 +177,7 @@ async def test_context_is_ours_to_give(place: Place):
     assert (await client.post("/public/services/blind/whoami", json=forged)).json() is None
 
 
+@pytest.mark.requirement("E-05")
 async def test_visibility(place: Place):
     client = await place.serve()
     for name, config in {
@@ -221,6 +226,7 @@ async def test_a_session_counts_only_where_our_own_page_sent_it(place: Place):
         assert (await client.request(method, path, headers=cookie)).status_code == 403
 
 
+@pytest.mark.requirement("C3.revoke")
 async def test_ws_looks_after_a_callers_tokens(place: Place):
     client = await place.serve()
     token = await place.access()
@@ -240,6 +246,7 @@ async def test_ws_looks_after_a_callers_tokens(place: Place):
     assert bad.status_code == 400
 
 
+@pytest.mark.requirement("seed004.register-asgi", "d25.own-table")
 async def test_an_asgi_app_stands_at_its_own_root(place: Place):
     seen: list[Any] = []
 
@@ -289,6 +296,7 @@ async def test_a_page_opens_for_a_browser_whose_session_has_ended(place: Place):
     assert (answer.status_code, answer.text) == (200, "anonymouz-http")
 
 
+@pytest.mark.requirement("seed004.index-handler", "d25.own-table")
 async def test_functions_answer_pages(place: Place):
     async def page(event):
         return {"status": 200, "headers": {"Content-Type": "text/html"}, "body": f"{event['function_path']}"}
@@ -313,6 +321,7 @@ async def test_functions_answer_pages(place: Place):
     assert (answer.status_code, "Invalid service type: generic" in answer.json()["detail"]) == (400, True)
 
 
+@pytest.mark.requirement("seed004.set-login-service", "d24.set-login-service")
 async def test_set_login_service_gets_every_path_and_the_functions_stay(place: Place, tmp_path):
     program = tmp_path / "saml.py"
     program.write_text(
@@ -328,6 +337,7 @@ async def test_set_login_service_gets_every_path_and_the_functions_stay(place: P
     assert "key" in (await client.post("/public/services/hypha-login/start")).json()
 
 
+@pytest.mark.requirement("seed004.extra-handlers", "C6.register")
 async def test_extra_handlers_alone_register_the_login_service(place: Place, tmp_path):
     program = tmp_path / "extra.py"
     program.write_text(

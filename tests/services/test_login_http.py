@@ -10,6 +10,7 @@ from tests.web.asgi import scope_of
 HERE = "/public/services/hypha-login"
 
 
+@pytest.mark.requirement("seed004.identity", "seed004.http-login", "d25.own-table", "C5.functions")
 async def test_a_program_signs_in(place: Place):
     client = await place.serve()
     started = (await client.post(f"{HERE}/start", json={"workspace": "ws-user-local|ada", "expires_in": 600})).json()
@@ -67,6 +68,7 @@ async def test_report_is_taken_by_post_only(place: Place):
     assert (late.status_code, late.json()["detail"]) == (400, "Invalid key, key does not exist or expired")
 
 
+@pytest.mark.requirement("O-32")
 async def test_starts_are_limited_by_address(place: Place):
     client = await place.serve()
     statuses = [(await client.post(f"{HERE}/start")).status_code for _ in range(61)]
@@ -84,12 +86,14 @@ async def test_a_caller_cannot_say_from_where_it_comes(place: Place):
     assert (asked.address, asked.agent) == ("127.0.0.1", "a program")
 
 
+@pytest.mark.requirement("C5.functions")
 async def test_profile_and_logout_say_where_our_pages_are(place: Place):
     client = await place.serve()
     assert (await client.post(f"{HERE}/logout", json={"config": {}})).json()["logout_url"].startswith(BASE)
     assert (await client.get(f"{HERE}/profile")).json()["status"] == 302
 
 
+@pytest.mark.requirement("seed004.login-page", "seed004.replaces")
 async def test_the_page_is_ours_until_a_program_has_its_own(place: Place):
     from starlette.responses import PlainTextResponse
 
@@ -117,6 +121,7 @@ async def test_a_revoked_token_completes_nothing(place: Place):
     assert (await client.get(f"{HERE}/check", params={"key": key, "timeout": 0})).json() is None
 
 
+@pytest.mark.requirement("O-34")
 async def test_a_token_that_is_handed_out_is_told_to_nobody_else(place: Place):
     client = await place.serve()
     token = await place.access()

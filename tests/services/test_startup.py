@@ -36,6 +36,7 @@ def write(folder, body="pass", top="", name="program.py"):
     return path
 
 
+@pytest.mark.requirement("seed004.ts-startup", "C6.startup")
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -61,6 +62,7 @@ async def test_one_that_fails_ends_the_start_in_one_line(place: Place, tmp_path,
         await parse_token("any")
 
 
+@pytest.mark.requirement("seed004.ts-startup")
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -82,12 +84,14 @@ async def test_one_that_is_not_there_ends_the_start(place: Place, tmp_path, name
         await run_startup_function(name.format(path=path, folder=tmp_path), place)
 
 
+@pytest.mark.requirement("C6.startup")
 async def test_one_that_takes_too_long_ends_the_start(place: Place, tmp_path):
     path = write(tmp_path, "import asyncio; await asyncio.Event().wait()")
     with pytest.raises(StartupFailed, match=r"did not end within 0\.05 s"):
         await run_startup_function(f"{path}:start", place, deadline=0.05)
 
 
+@pytest.mark.requirement("seed004.startup-functions")
 async def test_modules_are_found_in_the_current_folder(place: Place, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
@@ -97,6 +101,7 @@ async def test_modules_are_found_in_the_current_folder(place: Place, tmp_path, m
     assert place.table.has("public", "made")
 
 
+@pytest.mark.requirement("seed004.startup-functions")
 async def test_the_server_as_its_startup_functions_see_it(place: Place, tmp_path):
     body = """
     assert server.echo == server["echo"] and await server.echo(5) == 5

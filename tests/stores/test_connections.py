@@ -136,7 +136,7 @@ async def test_save_writes_nothing_where_the_generation_moved_on(stores):
     assert await stores.connections.by_id(old.id) == old
 
 
-@pytest.mark.requirement("B1.deletion")
+@pytest.mark.requirement("B1.deletion", "L-13")
 async def test_save_does_not_bring_back_what_was_deleted(stores):
     old = a_connection()
     await stores.connections.insert(old)

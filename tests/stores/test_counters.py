@@ -42,6 +42,7 @@ def pair(request: pytest.FixtureRequest, sqlite_path: Path) -> Iterator[list[Ins
         yield [Instance(stores) for stores in made]
 
 
+@pytest.mark.requirement("C7.limits")
 async def test_instances_count_together_each_key_by_itself(pair):
     one, other = pair
     assert [await one.add(), await other.add(), await one.add(amount=5), await other.add()] == [1, 2, 7, 8]

@@ -28,6 +28,7 @@ async def revoked(identity, *tokens):
     return [(await identity.tokens.get(token.id)).revoked_at for token in tokens]
 
 
+@pytest.mark.requirement("seed004.bp-database")
 async def test_what_was_saved_is_found_by_id_and_by_hash(identity):
     token = a_token(last_used_at=NOW + 1, revoked_at=NOW + 2)
     jwts = [a_token(digest="", kind=TokenKind.ACCESS) for _ in range(2)]

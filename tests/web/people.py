@@ -25,6 +25,7 @@ from valetkey.entrypoints.web.first import FirstAdminPages
 from valetkey.entrypoints.web.forms import Forms
 from valetkey.entrypoints.web.guard import Guard
 from valetkey.entrypoints.web.login import LOGIN_PAGE, LoginPages
+from valetkey.entrypoints.web.password import PasswordPages
 from valetkey.model.connections import Connection, Credential
 from valetkey.secret import Secret
 from valetkey.settings.pocket import Config
@@ -97,6 +98,7 @@ class People:
         self.routes = [
             *self.login.routes(),
             *AccountPages(identity, forms, base_url=base_url).routes(),
+            *PasswordPages(identity, forms, base_url=base_url).routes(),
             *AdminPages(identity, forms, base_url=base_url).routes(),
             *FirstAdminPages(identity, forms, base_url=base_url).routes(),
             Route(LOGIN_PAGE, index, methods=["GET"]),

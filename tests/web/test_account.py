@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from tests.web.asgi import Answer, Reading
 from tests.web.people import PASSWORD, People, people, sign_in
-from valetkey.model.caller import Caller
+from valetkey.model.caller import OURS, Caller, Owner
 from valetkey.model.calls import BEARER, Presented
 from valetkey.model.connections import Cause, Health
 from valetkey.model.tokens import Token, TokenKind
+from valetkey.model.users import UserInfo
 from valetkey.secret import Secret
 from valetkey.testing.clock import ManualClock
 
@@ -45,6 +46,7 @@ def key_in(answer: Answer) -> str:
     return str(found[0])
 
 
+@pytest.mark.requirement("C4.pages")
 async def test_the_page_says_who_i_am(site: People) -> None:
     jar = await site.signed_in("ann", "editor")
     text = (await jar.get("/account")).text
@@ -77,6 +79,7 @@ async def test_all_others_can_be_ended_at_once(site: People) -> None:
     assert [(await jar.get("/account")).status for jar in [here, *others, bobs]] == [200, 303, 303, 200]
 
 
+@pytest.mark.requirement("C3.keys")
 async def test_an_api_key_is_shown_once_and_works(site: People) -> None:
     jar = await site.signed_in("ann")
     answer = await make_key(jar, name="report <b>", may="rw")
@@ -93,6 +96,7 @@ async def test_an_api_key_is_shown_once_and_works(site: People) -> None:
     assert key not in shown
 
 
+@pytest.mark.requirement("C3.keys")
 @pytest.mark.parametrize(
     ("may", "permission", "everywhere", "roles"),
     [("r", "r", None, []), ("rw", "rw", None, []), ("a", "a", None, []), ("all", "a", "a", ["admin"])],
@@ -147,6 +151,7 @@ async def test_ending_this_session_signs_out(site: People) -> None:
     assert "valetkey" not in jar.cookies
 
 
+@pytest.mark.requirement("B5.server", "C4.pages")
 async def test_a_connected_account_is_described_and_disconnected_after_a_question(site: People) -> None:
     jar = await site.signed_in("ann")
     connection = await site.connect("ann", account="ann@team", profile="work")
@@ -163,6 +168,7 @@ async def test_a_connected_account_is_described_and_disconnected_after_a_questio
     assert await site.identity.system.stores.connections.of_owner(connection.owner) == []
 
 
+@pytest.mark.requirement("B5.server")
 @pytest.mark.parametrize(
     ("health", "cause", "said"),
     [
@@ -185,6 +191,7 @@ async def test_a_provider_that_is_gone_is_still_shown(site: People) -> None:
     assert "gone_since" in (await jar.get("/account")).text
 
 
+@pytest.mark.requirement("A-07", "A-14", "L-10")
 async def test_what_is_anothers_is_not_there(site: People) -> None:
     """A-14 for these pages: another's id, an admin's view included, is answered as one that nobody has."""
     anns, bobs = await site.signed_in("ann"), await site.signed_in("bob", "admin")
@@ -221,6 +228,11 @@ async def test_nothing_changes_without_our_own_form(site: People) -> None:
     posts = {
         "/account/keys": {"name": "x", "life": "7", "may": "r"},
         "/account/sessions/others/end": {},
+        "/account/password": {
+            "current": PASSWORD,
+            "password": "another long password",
+            "again": "another long password",
+        },
         f"/account/tokens/{rows[0].id}/end": {},
         f"/account/connections/{connection.id}/disconnect": {},
         "/admin/accounts/bob/disable": {},
@@ -240,9 +252,12 @@ async def test_nothing_changes_without_our_own_form(site: People) -> None:
             assert answer.status == 403, (path, given, answer.status)
         # From another site the session does not count at all.
         answer = await jar.post(path, {**fields, "csrf": csrf}, sec_fetch_site="cross-site")
-        assert answer.status == 303
-        assert (answer.header("location") or "").startswith("/sign-in")
-        jar.cookies["valetkey"] = jar.cookies.get("valetkey") or ""
+        if path == "/sign-out":
+            assert answer.status == 403
+            assert not any("valetkey=" in value for name, value in answer.headers if name == "set-cookie")
+        else:
+            assert answer.status == 303
+            assert (answer.header("location") or "").startswith("/sign-in")
         assert len(await tokens_of(site, "ann")) == 1
     assert await site.identity.system.stores.connections.by_id(connection.id)
     bob = await site.identity.accounts.get("bob")
@@ -269,6 +284,7 @@ async def test_every_other_page_leads_to_the_sign_in(site: People) -> None:
             assert (answer.header("location") or "").startswith("/sign-in?next=/"), (method, path)
 
 
+@pytest.mark.requirement("W-14", "L-15")
 async def test_every_page_is_strict_and_unframed(site: People) -> None:
     """W-12, W-14."""
     jar = await site.signed_in("ann", "admin")
@@ -309,9 +325,65 @@ async def test_an_admin_disables_an_account_but_not_their_own(site: People) -> N
     assert (await jar.post("/admin/accounts/nobody/disable", {"csrf": csrf})).status == 404
 
 
+@pytest.mark.requirement("A-14")
 async def test_the_admins_page_is_for_admins(site: People) -> None:
     jar = await site.signed_in("ann", "editor")
     assert (await jar.get("/admin")).status == 403
     csrf = re.findall(r'name="csrf" value="([^"]+)"', (await jar.get("/account")).text)[0]
     await site.add("bob")
     assert (await jar.post("/admin/accounts/bob/disable", {"csrf": csrf})).status == 403
+
+
+async def test_what_i_connected_while_acting_in_another_workspace_is_shown_too(site: People) -> None:
+    """A token for a team's workspace owns its connections there; they are mine still."""
+    jar = await site.signed_in("ann")
+    there = Owner(workspace="team-x", issuer=OURS, subject="local|ann")
+    account = await site.identity.accounts.get("ann")
+    assert account is not None
+    user = site.identity.accounts.user_of(account)
+    await site.identity.tokens.issue(TokenKind.API_KEY, user, there)
+    connection = await site.connect("ann", owner=there)
+    page = await jar.get("/account")
+    assert connection.id in page.text
+    path = f"/account/connections/{connection.id}/disconnect"
+    assert (await jar.submit(path, await jar.get(path))).status == 303
+    assert connection.id not in (await jar.get("/account")).text
+
+
+async def test_a_new_password_takes_the_place_of_the_old_one_and_ends_all_else(site: People) -> None:
+    jar, other = await site.signed_in("ann"), await site.signed_in("ann")
+    page = await jar.get("/account/password")
+    new = "a new and longer password"
+    for fields, said in (
+        ({"current": "not my password", "password": new, "again": new}, "not your password now"),
+        ({"current": PASSWORD, "password": new, "again": f"{new}!"}, "differ"),
+        ({"current": PASSWORD, "password": "short", "again": "short"}, "12"),
+    ):
+        wrong = await jar.submit("/account/password", page, **fields)
+        assert (wrong.status, said in wrong.text) == (400, True)
+    assert (await jar.submit("/account/password", page, current=PASSWORD, password=new, again=new)).status == 303
+    assert (await jar.get("/account")).status == 200
+    assert (await other.get("/account")).status == 303
+    browser = site.browser()
+    assert (
+        await browser.submit("/sign-in", await browser.get("/sign-in"), name="ann", password=PASSWORD)
+    ).status == 401
+    assert (await browser.submit("/sign-in", await browser.get("/sign-in"), name="ann", password=new)).status == 303
+
+
+async def test_a_password_is_not_guessed_on_the_page_that_changes_it(site: People) -> None:
+    jar = await site.signed_in("ann")
+    page = await jar.get("/account/password")
+    guess = {"current": "a guess of somebody else", "password": "x" * 12, "again": "x" * 12}
+    codes = [(await jar.submit("/account/password", page, **guess)).status for _ in range(11)]
+    assert codes[-1] == 429
+
+
+async def test_who_signs_in_elsewhere_has_no_password_here(site: People) -> None:
+    jar = await site.signed_in("ann")
+    user = UserInfo(id="corp|ann", roles=[])
+    owner = Owner(workspace="ws-user-corp|ann", issuer="https://corp.example", subject="ann")
+    secret, _ = await site.identity.tokens.issue(TokenKind.SESSION, user, owner)
+    jar.cookies["valetkey"] = secret.reveal()
+    assert "password" not in (await jar.get("/account")).text
+    assert (await jar.get("/account/password")).status == 404

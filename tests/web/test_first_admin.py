@@ -33,6 +33,7 @@ async def choose(jar: Any, path: str, name: str = "ann", password: str = PASSWOR
     return sent
 
 
+@pytest.mark.requirement("d28.first-admin")
 async def test_the_link_makes_an_admin_and_signs_them_in(site: People) -> None:
     jar = site.browser()
     answer = await choose(jar, await link(site))
@@ -42,6 +43,7 @@ async def test_the_link_makes_an_admin_and_signs_them_in(site: People) -> None:
     assert (await jar.get("/admin")).status == 200
 
 
+@pytest.mark.requirement("d28.first-admin", "A-21")
 async def test_the_link_works_once(site: People) -> None:
     path = await link(site)
     form = await site.browser().get(path)
@@ -55,6 +57,7 @@ async def test_the_link_works_once(site: People) -> None:
         await link(site)
 
 
+@pytest.mark.requirement("A-21")
 async def test_of_two_who_send_the_form_at_once_one_is_the_admin(site: People) -> None:
     path = await link(site)
     jars: dict[str, Any] = {name: site.browser() for name in ("ann", "bob")}
@@ -65,6 +68,7 @@ async def test_of_two_who_send_the_form_at_once_one_is_the_admin(site: People) -
     assert len(await site.identity.accounts.list()) == 1
 
 
+@pytest.mark.requirement("d28.first-admin")
 async def test_the_link_ends_after_fifteen_minutes(site: People) -> None:
     path = await link(site)
     jar = site.browser()
@@ -139,3 +143,14 @@ async def test_the_form_is_ours_alone(site: People) -> None:
     cross = await jar.submit(path, await jar.get(path), headers={"sec_fetch_site": "cross-site"}, **fields)
     assert cross.status == 403
     assert not await site.identity.accounts.list()
+
+
+async def test_a_first_admin_link_of_a_new_start_works_after_a_wrong_try_with_the_one_before():
+    async with people(clock=ManualClock()) as place:
+        link = await first_admin_link(place.identity, base_url=place.base_url)
+        jar = place.browser()
+        wrong = await jar.submit(link, await jar.get(link), name="ann", password="short", again="short")
+        assert wrong.status == 400
+        place.clock.advance(16 * 60)  # "Start the server again: it prints a new link."
+        again = await first_admin_link(place.identity, base_url=place.base_url)
+        assert (await place.browser().get(again)).status == 200

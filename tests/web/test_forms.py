@@ -136,7 +136,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(forms: Forms) -> 
     token.set_cookie(response)
     name, *attributes = response.headers["set-cookie"].split("; ")
     assert name == f"{token.cookie}={token.nonce}"
-    assert {attribute.lower() for attribute in attributes} == {"httponly", "max-age=600", "path=/", "samesite=strict"}
+    assert {attribute.lower() for attribute in attributes} == {"httponly", "max-age=86400", "path=/", "samesite=strict"}
 
 
 @pytest.mark.parametrize(

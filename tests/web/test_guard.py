@@ -48,6 +48,7 @@ async def test_a_host_of_ours_is_answered(host: str) -> None:
     assert answer.status == 200
 
 
+@pytest.mark.requirement("W-15")
 @pytest.mark.parametrize(
     "host", ["evil.test", "localhost.evil.test", "evil.localhost:8000", "10.0.0.1", "localhost.", "[::2]", "0"]
 )
@@ -63,6 +64,7 @@ async def test_another_host_is_misdirected(host: str) -> None:  # O-16, W-15
     assert strict(answer)
 
 
+@pytest.mark.requirement("W-15")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -82,6 +84,7 @@ async def test_a_missing_doubled_or_malformed_host_is_a_bad_request(headers: lis
     assert strict(answer)
 
 
+@pytest.mark.requirement("W-15")
 @pytest.mark.parametrize("path", ["http://localhost/auth", "http://evil.test/", "*", "localhost:8000", ""])
 async def test_a_target_that_is_no_path_is_a_bad_request(path: str) -> None:
     assert (await drive(guarded(), scope_of(path=path))).status == 400
@@ -140,6 +143,7 @@ async def test_headers_are_added_where_an_answer_lacks_them() -> None:
     assert answer.header("access-control-allow-origin") is None  # W-16
 
 
+@pytest.mark.requirement("W-14")
 @pytest.mark.parametrize(
     ("base_url", "pinned"),
     [
@@ -156,6 +160,7 @@ async def test_browsers_are_bound_to_https_only_under_a_public_name(base_url: st
     assert (answer.header("strict-transport-security") is not None) is pinned
 
 
+@pytest.mark.requirement("W-20")
 async def test_what_nobody_caught_is_a_page_with_a_reference_and_no_word_of_the_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # W-20

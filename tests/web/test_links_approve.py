@@ -37,7 +37,7 @@ async def allowed(site: Site, who=ANN, **arguments) -> bool:
     return await site.approvals.spend(await caller_of(who), call)
 
 
-@pytest.mark.requirement("X-30", "W-11")
+@pytest.mark.requirement("X-30", "W-11", "C7.approvals")
 async def test_all_arguments_are_shown_whole_and_escaped(site):
     arguments = {"to": NASTY, "note": "x" * 20_000 + "THE END", "rows": [{"n": n} for n in range(300)]}
     url = await asked(site, **arguments)

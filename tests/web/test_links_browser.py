@@ -59,7 +59,7 @@ async def shot(tab: chromium.Page, name: str) -> None:
         await tab.screenshot(path=str(Path(SHOTS) / f"{name}.png"), full_page=True)
 
 
-@pytest.mark.requirement("L-01", "L-17", "W-21")
+@pytest.mark.requirement("L-01", "L-17", "W-21", "design.one-browser", "C4.connect", "C.shown-two-browsers")
 async def test_two_browsers_and_one_link(browser, site, server):
     served, base = site
     link = await link_of(served)
@@ -85,6 +85,7 @@ async def test_two_browsers_and_one_link(browser, site, server):
     assert await served.system.stores.connections.of_owner(owner_of(BOB)) == []
 
 
+@pytest.mark.requirement("C.shown-pages")
 @pytest.mark.parametrize(("scheme", "width"), [("light", chromium.DESKTOP), ("dark", chromium.DESKTOP), ("light", 360)])
 async def test_the_pages_fit(browser, node, site, server, scheme: chromium.Scheme, width: int):
     served, base = site

@@ -52,7 +52,7 @@ async def back(server, onward: str) -> str:
     return await asyncio.to_thread(server.approve, onward)
 
 
-@pytest.mark.requirement("L-15", "W-21")
+@pytest.mark.requirement("L-15", "W-21", "C4.connect")
 async def test_the_page_tells_who_asks_for_what_for_whom_and_where_it_leads(site, server):
     link = await link_of(site)
     shown = await site.browser(ANN).get(link)
@@ -116,7 +116,7 @@ async def test_nothing_in_a_request_says_who_the_owner_is(site, server):
     assert await site.system.stores.connections.of_owner(owner_of(BOB)) == []
 
 
-@pytest.mark.requirement("L-10")
+@pytest.mark.requirement("L-10", "A-14", "E-05")
 async def test_somebody_elses_id_is_as_one_that_is_not_there(site, server):
     ann, bob = site.browser(ANN), site.browser(BOB)
     done = await ann.get(await back(server, await ann.claim(await link_of(site))))
@@ -198,6 +198,7 @@ async def test_an_attackers_no_and_error_end_nobodys_flow(site, server):
     assert (await ann.get(await back(server, onward))).status == 303
 
 
+@pytest.mark.requirement("L-16")
 async def test_a_page_whose_question_was_widened_meanwhile_is_shown_again(site, server):
     link, ann = await link_of(site), site.browser(ANN)
     shown = await ann.get(link)

@@ -108,7 +108,7 @@ async def link_of(way: Way, who=ANN) -> str:
     return prompt.url
 
 
-@pytest.mark.requirement("L-01", "L-02", "L-17")
+@pytest.mark.requirement("L-01", "L-02", "L-17", "C.shown-two-browsers")
 async def test_a_link_opens_for_its_owner_only_and_says_nothing_before(way, site):
     link = await link_of(way)
     assert link.startswith(f"{BASE}/connect/")
@@ -127,7 +127,7 @@ async def test_a_link_opens_for_its_owner_only_and_says_nothing_before(way, site
     assert (await ann.get(link)).status == 200
 
 
-@pytest.mark.requirement("L-01")
+@pytest.mark.requirement("L-01", "design.one-browser", "C4.connect")
 async def test_a_link_is_claimed_by_its_owner_only(way, site):
     link = await link_of(way)
     row, bob = await site.row(link), site.browser(BOB)
@@ -141,7 +141,7 @@ async def test_a_link_is_claimed_by_its_owner_only(way, site):
     assert (await site.row(link)).claimed_by == ""
 
 
-@pytest.mark.requirement("L-01", "O-01", "O-05", "O-36", "O-38")
+@pytest.mark.requirement("L-01", "O-01", "O-05", "O-36", "O-38", "design.one-browser", "C.shown-two-browsers")
 async def test_what_another_browser_brings_is_not_used_and_the_right_one_still_finishes(way, site, server):
     link = await link_of(way)
     ann, bob, nobody, elsewhere = site.browser(ANN), site.browser(BOB), site.browser(), site.browser(ANN)

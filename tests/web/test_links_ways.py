@@ -74,6 +74,7 @@ async def test_a_future_is_resolved_and_withdrawn_by_the_claimer_only(site):
     assert (await site.row(link)).phase is Phase.ANSWERED
 
 
+@pytest.mark.requirement("d.ports-app")
 async def test_a_pocket_made_after_that_opens_no_port_of_its_own(site):
     await begun(site)
     assert site.system.links.personal

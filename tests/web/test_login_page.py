@@ -49,6 +49,7 @@ async def test_who_is_not_signed_in_signs_in_first_and_comes_back(site: People) 
     assert (await jar.get(back.header("location") or "")).status == 200
 
 
+@pytest.mark.requirement("C5.page")
 async def test_the_page_shows_what_asks_and_the_code(site: People) -> None:
     jar = await site.signed_in("ann")
     asked, url = await begin(site, expires_in=7200)
@@ -59,6 +60,7 @@ async def test_the_page_shows_what_asks_and_the_code(site: People) -> None:
     assert "report_url" not in text
 
 
+@pytest.mark.requirement("O-34", "d24.page", "d24.once")
 async def test_yes_gives_the_program_a_token_once_and_no_address_has_it(site: People) -> None:
     jar = await site.signed_in("ann")
     asked, url = await begin(site)
@@ -86,6 +88,7 @@ async def test_no_gives_it_nothing(site: People) -> None:
         await site.identity.login.check(asked["key"], timeout=0)
 
 
+@pytest.mark.requirement("d24.page")
 @pytest.mark.parametrize("said", ["", "YES", "maybe"])
 async def test_anything_but_yes_is_no(site: People, said: str) -> None:
     jar = await site.signed_in("ann")
@@ -95,6 +98,7 @@ async def test_anything_but_yes_is_no(site: People, said: str) -> None:
         await site.identity.login.check(asked["key"], timeout=0)
 
 
+@pytest.mark.requirement("d24.page")
 async def test_opening_the_page_decides_nothing(site: People) -> None:
     """O-20: neither by a link of another site nor by a GET of the answer."""
     jar = await site.signed_in("ann")
@@ -165,6 +169,7 @@ async def test_a_workspace_in_which_the_person_may_nothing_is_refused(site: Peop
     assert await site.identity.login.check(asked["key"], timeout=0) is None
 
 
+@pytest.mark.requirement("seed004.login-page")
 async def test_without_a_key_the_page_says_what_it_is(site: People) -> None:
     shown = await site.browser().get(LOGIN_PAGE)
     assert shown.status == 200

@@ -126,6 +126,7 @@ PAYLOADS = [
 ]
 
 
+@pytest.mark.requirement("W-11")
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_markup_in_any_text_of_any_page_stays_text(payload: str) -> None:  # W-11
     field = PastedField(name=payload, label=payload)
@@ -164,6 +165,7 @@ def test_scripts_that_need_joiners_keep_them() -> None:
     assert page.plain(wanted) == wanted
 
 
+@pytest.mark.requirement("W-11")
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "data:text/html,x", "//evil.test", "javascript://x/%0aalert(1)", "http://[", ""]
 )
@@ -220,6 +222,7 @@ def test_who_tried_too_often_is_told_when_to_come_back_and_who_is_unknown_how_to
     assert "Sign in, then open the page again." in Reading(nobody).text
 
 
+@pytest.mark.requirement("W-20")
 @pytest.mark.parametrize("kind", list(errors.RENDERINGS))
 def test_every_error_has_a_page_and_none_is_a_500(kind: type[errors.ValetkeyError]) -> None:
     more = [one.name for one in inspect.signature(kind).parameters.values() if one.kind is one.KEYWORD_ONLY]

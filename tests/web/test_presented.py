@@ -27,6 +27,7 @@ def basic(pair: str) -> str:
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
+@pytest.mark.requirement("seed004.http-bearer", "d30.carriers", "J-35")
 @pytest.mark.parametrize(
     "header",
     [f"Bearer {JWT}", f"bearer {JWT}", f"BEARER   {JWT}", JWT, basic(f"git:{JWT}"), basic(f":{JWT}"), f" {JWT} "],
@@ -40,6 +41,7 @@ async def test_a_password_may_hold_colons() -> None:
     assert (await look(("authorization", basic("me:oauth:a:b")))).value == Secret("oauth:a:b")
 
 
+@pytest.mark.requirement("J-35")
 @pytest.mark.parametrize(
     "header",
     [
@@ -70,11 +72,13 @@ async def test_a_header_that_names_no_single_token_is_refused(header: str) -> No
         await look(("authorization", header))
 
 
+@pytest.mark.requirement("J-35")
 async def test_two_authorization_headers_are_refused() -> None:
     with pytest.raises(Unauthenticated, match="more than one"):
         await look(("authorization", f"Bearer {KEY}"), ("authorization", f"Bearer {JWT}"))
 
 
+@pytest.mark.requirement("d30.carriers", "J-36", "A-04")
 @pytest.mark.parametrize(
     "query",
     [
@@ -99,6 +103,7 @@ async def test_what_only_looks_a_little_like_a_token_is_let_through(query: str) 
     assert (await look(query=query)).scheme == NOTHING
 
 
+@pytest.mark.requirement("A-18")
 @pytest.mark.parametrize(("secure", "name"), [(True, "__Host-valetkey"), (False, "valetkey")])
 async def test_the_session_cookie_has_one_name_with_https_and_another_without(secure: bool, name: str) -> None:
     shown = await look(("cookie", f"other=1; {name}=abc"), secure=secure)
@@ -107,11 +112,13 @@ async def test_the_session_cookie_has_one_name_with_https_and_another_without(se
     assert (await look(("cookie", f"{other.pop()}=abc"), secure=secure)).scheme == NOTHING
 
 
+@pytest.mark.requirement("d30.carriers", "A-06")
 async def test_an_authorization_header_goes_before_a_session() -> None:
     shown = await look(("cookie", "valetkey=abc"), ("authorization", f"Bearer {KEY}"))
     assert shown == Presented(scheme=BEARER, value=Secret(KEY), address="127.0.0.1")
 
 
+@pytest.mark.requirement("A-06")
 @pytest.mark.parametrize("where", [[("cookie", "valetkey=a; valetkey=b")], [("cookie", "valetkey=a")] * 2])
 async def test_two_sessions_are_one_too_many_and_the_same_one_twice_is_fine(where: list[tuple[str, str]]) -> None:
     if len(where) == 1:
@@ -160,6 +167,7 @@ class Plugin:
         return dict(scope["headers"]).get(b"x-token", b"").decode() or None
 
 
+@pytest.mark.requirement("seed004.get-token")
 async def test_a_host_programs_get_token_alone_finds_the_token() -> None:
     plugin: Any = Plugin()
     shown = await look(("x-token", "SAML: mine"), ("authorization", f"Bearer {KEY}"), plugin=plugin)

@@ -12,6 +12,7 @@ def every(kind: type[errors.ValetkeyError] = errors.ValetkeyError) -> list[type[
     return [kind, *(each for one in below for each in every(one))]
 
 
+@pytest.mark.requirement("d.errors-identity")
 def test_every_error_of_the_tree_has_a_row_of_its_own() -> None:
     assert set(every()) == set(errors.RENDERINGS)
 

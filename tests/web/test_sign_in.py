@@ -25,6 +25,7 @@ def session_cookie(answer: Answer) -> str:
     return found[0]
 
 
+@pytest.mark.requirement("seed004.password", "C4.pages")
 async def test_name_and_password_begin_a_session_and_lead_on(site: People) -> None:
     await site.add("ann")
     jar = site.browser()
@@ -36,6 +37,7 @@ async def test_name_and_password_begin_a_session_and_lead_on(site: People) -> No
     assert shown.header("cache-control") == "no-store"
 
 
+@pytest.mark.requirement("A-18")
 async def test_on_this_machine_the_session_cookie_is_plain_and_for_nobody_else_to_read(site: People) -> None:
     await site.add("ann")
     kept = session_cookie(await sign_in(site.browser(), "ann"))
@@ -44,6 +46,7 @@ async def test_on_this_machine_the_session_cookie_is_plain_and_for_nobody_else_t
     assert {"httponly", "samesite=lax", "path=/", f"max-age={14 * 86_400}"} == parts
 
 
+@pytest.mark.requirement("A-18")
 async def test_behind_https_the_session_cookie_is_the_hosts_own() -> None:
     async with people(base_url="https://tools.example") as site:
         await site.add("ann")
@@ -55,6 +58,7 @@ async def test_behind_https_the_session_cookie_is_the_hosts_own() -> None:
         assert (await jar.get("/account")).status == 200
 
 
+@pytest.mark.requirement("A-20")
 async def test_a_session_id_is_random_and_is_not_what_the_database_keeps(site: People) -> None:
     jar = await site.signed_in("ann")
     value = jar.cookies["valetkey"]
@@ -64,6 +68,7 @@ async def test_a_session_id_is_random_and_is_not_what_the_database_keeps(site: P
     assert value not in row.digest
 
 
+@pytest.mark.requirement("A-20")
 async def test_a_session_id_given_beforehand_is_never_taken_over(site: People) -> None:
     """Session fixation: what an attacker planted stays worth nothing."""
     await site.add("ann")
@@ -89,6 +94,7 @@ async def test_signing_in_again_ends_the_session_before(site: People) -> None:
     assert (await jar.get("/account")).status == 303
 
 
+@pytest.mark.requirement("A-20")
 async def test_a_session_in_the_address_signs_nobody_in(site: People) -> None:
     jar = await site.signed_in("ann")
     value = jar.cookies["valetkey"]
@@ -110,6 +116,7 @@ async def test_a_wrong_name_and_a_wrong_password_get_one_answer(site: People) ->
     assert "That name and password" in texts.pop()
 
 
+@pytest.mark.requirement("d29.sign-ins")
 async def test_too_many_tries_are_told_when_to_come_back() -> None:
     async with people(clock=ManualClock()) as site:
         await site.add("ann")
@@ -155,6 +162,7 @@ async def test_a_page_of_ours_is_come_back_to(site: People) -> None:
     assert answer.header("location") == "/account/tokens/x/end?a=1"
 
 
+@pytest.mark.requirement("O-20")
 async def test_opening_a_link_of_another_site_signs_nobody_in(site: People) -> None:
     """O-20: a cross-site GET shows the form, and a cross-site form is refused."""
     await site.add("ann")
@@ -169,6 +177,7 @@ async def test_opening_a_link_of_another_site_signs_nobody_in(site: People) -> N
         assert "valetkey" not in jar.cookies
 
 
+@pytest.mark.requirement("O-20")
 async def test_a_form_without_its_token_or_with_another_browsers_is_refused(site: People) -> None:
     await site.add("ann")
     jar, other = site.browser(), site.browser()
@@ -185,6 +194,7 @@ async def test_with_no_account_at_all_the_page_says_what_to_do(site: People) -> 
     assert "<form" not in answer.text
 
 
+@pytest.mark.requirement("W-11")
 async def test_a_name_is_shown_as_text_only(site: People) -> None:
     await site.add("ann")
     answer = await sign_in(site.browser(), '"><script>alert(1)</script>', "wrong wrong wrong")
@@ -192,6 +202,7 @@ async def test_a_name_is_shown_as_text_only(site: People) -> None:
     assert "&#34;&gt;&lt;script&gt;" in answer.text
 
 
+@pytest.mark.requirement("A-19", "W-19", "C4.pages")
 async def test_signing_out_ends_the_session_and_leaves_nothing_behind(site: People) -> None:
     jar = await site.signed_in("ann")
     value = jar.cookies["valetkey"]
@@ -220,6 +231,7 @@ async def test_a_session_ends_by_itself() -> None:
         assert (await again.get("/account")).status == 303
 
 
+@pytest.mark.requirement("A-19")
 @pytest.mark.parametrize("change", ["password", "roles", "disabled"])
 async def test_a_change_of_the_account_ends_its_sessions(site: People, change: str) -> None:
     jar, accounts = await site.signed_in("ann"), site.identity.accounts
@@ -232,6 +244,7 @@ async def test_a_change_of_the_account_ends_its_sessions(site: People, change: s
     assert (await jar.get("/account")).status == 303
 
 
+@pytest.mark.requirement("A-19")
 async def test_signing_out_everywhere_ends_every_session(site: People) -> None:
     here, there, bobs = await site.signed_in("ann"), await site.signed_in("ann"), await site.signed_in("bob")
     answer = await here.submit("/account", await here.get("/account"), form="/sign-out", everywhere="yes")
@@ -266,3 +279,32 @@ async def test_a_browser_with_two_sessions_is_told_so(site: People) -> None:
     answer = await jar.get("/account", cookie="valetkey=other")
     assert answer.status == 400
     assert "more than one credential" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/account"])
+async def test_the_form_of_a_page_that_was_open_for_a_quarter_of_an_hour_is_taken(path):
+    """The sign-in page left in a tab; "Sign out" on an account page after a coffee. A browser drops its cookie."""
+    async with people() as place:
+        await place.add("ann")
+        jar = await place.signed_in("ann") if path == "/account" else place.browser()
+        shown = await jar.get(path)
+        for name, value in shown.headers:
+            if name == "set-cookie" and "-form-" in value:
+                seconds = int(value.partition("Max-Age=")[2].partition(";")[0] or 10**9)
+                if seconds < 15 * 60:
+                    del jar.cookies[value.partition("=")[0]]
+        sent = (
+            await jar.submit(path, shown, form="/sign-out")
+            if path == "/account"
+            else await jar.submit(path, shown, name="ann", password=PASSWORD)
+        )
+        assert sent.status == 303, sent.text
+
+
+async def test_another_sites_form_signs_nobody_out():
+    """W-13. The cookie is taken from the browser, and the session lives on at the server."""
+    async with people() as place:
+        jar = await place.signed_in("ann")
+        session = jar.cookies["valetkey"]
+        sent = await jar.post("/sign-out", {}, sec_fetch_site="cross-site", origin="https://evil.example")
+        assert sent.status == 403 or jar.cookies.get("valetkey") == session, sent.headers

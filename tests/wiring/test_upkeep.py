@@ -177,6 +177,7 @@ async def test_questions_are_swept_a_day_after_their_end_and_answers_after_a_wee
     assert await home.stores.interactions.page() == []
 
 
+@pytest.mark.requirement("B4.server")
 async def test_tokens_stops_and_counts_are_swept_a_day_after_their_end(kit):
     home = Home(kit)
     now = kit.clock.now()

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 blocks = App(name="blocks", help="Stop a user, a tool or a workspace, everywhere within five seconds.")
 
 Kind = Annotated[Literal["user", "tool", "workspace"], Parameter(help="What is stopped.")]
-Name = Annotated[str, Parameter(help="The id of the user, or the name of the tool or workspace.")]
+Name = Annotated[
+    str, Parameter(help="The name of an account here, else the id of the user; or the name of the tool or workspace.")
+]
 
 BY = "command line"
 """Who did it, as the audit log and the list name whoever may run commands here."""
@@ -35,6 +37,7 @@ def add(kind: Kind, name: Name, /, *, reason: Annotated[str, Parameter(show_defa
         Why, for whoever reads the list.
     """
     with opened_blocks() as (system, found):
+        name = _meant(system, kind, name)
         system.home.block(lambda: found.add(kind, name, reason=reason, by=BY))
     print(f"The {kind} {plain(name)} is blocked, on every instance within 5 seconds.")
 
@@ -43,6 +46,7 @@ def add(kind: Kind, name: Name, /, *, reason: Annotated[str, Parameter(show_defa
 def remove(kind: Kind, name: Name, /) -> int:
     """Let a user, a tool or a workspace go on. Exit status 1: it was not blocked."""
     with opened_blocks() as (system, found):
+        name = _meant(system, kind, name)
         done = system.home.block(lambda: found.remove(kind, name, by=BY))
     print(f"The {kind} {plain(name)} {'may go on, on every instance within 5 seconds' if done else 'is not blocked'}.")
     return 0 if done else 1
@@ -69,6 +73,14 @@ def list_(*, as_json: Json = False) -> None:
         print_table(tuple(rows[0]), (tuple(row.values()) for row in rows))
     else:
         print("Nobody and nothing is blocked.")
+
+
+def _meant(system: System, kind: str, name: str) -> str:
+    """Of a user, the id: an account here may be told by its name, as in the other commands."""
+    if kind != "user" or "|" in name:
+        return name
+    account = system.home.block(lambda: system.stores.accounts.get(name.lower()))
+    return name if account is None else account.id
 
 
 @contextmanager

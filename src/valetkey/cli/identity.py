@@ -29,8 +29,10 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @contextmanager
-def opened_identity() -> Iterator[Identity]:
+def opened_identity(*, public_base_url: str | None = None) -> Iterator[Identity]:
     """The rooms of the server that these settings describe; what is done is in the audit log when this ends.
+
+    ``public_base_url`` goes before that of the settings, as the server's own option does.
 
     Raises:
         InvalidSetting: nothing is kept.
@@ -41,7 +43,8 @@ def opened_identity() -> Iterator[Identity]:
     from valetkey.wiring.identity import open_identity
     from valetkey.wiring.serving import base_url_of
 
-    settings = load_server(Path.cwd(), os.environ)
+    keywords = {} if public_base_url is None else {"server.public_base_url": public_base_url}
+    settings = load_server(Path.cwd(), os.environ, keywords=keywords)
     base_url = base_url_of(settings.serving, settings.serving.port)
     system = build(settings.config)
     try:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,6 +131,7 @@ class _Run:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._serving = settings.serving
+        self._wake: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Start, serve until told to stop, and end in order."""
@@ -152,6 +153,7 @@ class _Run:
             for line in lines:
                 _say(line)
             await told.wait()
+            self._wake()
             _say("Valetkey ends; requests that are under way have 20 s.")
 
     async def _open(self, ending: contextlib.AsyncExitStack) -> list[str]:
@@ -178,6 +180,7 @@ class _Run:
         adopt(system)
         identity = rooms.open_identity(system, self._settings.identity, base_url=base_url)
         ending.push_async_callback(identity.close)
+        self._wake = system.interactions.waiting.end
         watching = asyncio.create_task(identity.stops.watch(), name="valetkey-stops")
         ending.callback(watching.cancel)
         table = await start_services(identity, self._serving.startup_functions, plain=identity.plain, base_url=base_url)

@@ -32,6 +32,12 @@ Scope = Annotated[
 Ends = Annotated[
     str | None, Parameter(name="--expires-in", show_default=False, help="Seconds, or such as 90m, 12h, 30d.")
 ]
+Server = Annotated[
+    str | None,
+    Parameter(
+        name="--public-base-url", show_default=False, help="Of the server, where it has one that settings do not name."
+    ),
+]
 Id = Annotated[str, Parameter(help="Its id, as the list shows it.")]
 
 
@@ -44,11 +50,15 @@ def create_token(
     permission: Grant = "read_write",
     scope: Scope = None,
     expires_in: Ends = None,
+    public_base_url: Server = None,
 ) -> None:
-    """Make an access token (JWT), and print it once, alone on standard output. By default it lives for an hour."""
+    """Make an access token (JWT), and print it once, alone on standard output. By default it lives for an hour.
+
+    It is good at the server whose issuer it names: by default the server's public address.
+    """
     from valetkey.model.tokens import TokenKind
 
-    _create(TokenKind.ACCESS, user, name, workspace, permission, scope or [], expires_in)
+    _create(TokenKind.ACCESS, user, name, workspace, permission, scope or [], expires_in, public_base_url)
 
 
 @tokens.command(name="list")
@@ -105,6 +115,7 @@ def _create(
     permission: str,
     scopes: list[str],
     expires_in: str | None,
+    public_base_url: str | None = None,
 ) -> None:
     from valetkey.cli.identity import account_named, opened_identity, seconds_of
     from valetkey.errors import InvalidArguments
@@ -112,7 +123,7 @@ def _create(
     from valetkey.model.users import UserPermission
 
     seconds = None if expires_in is None else seconds_of(expires_in)
-    with opened_identity() as identity:
+    with opened_identity(public_base_url=public_base_url) as identity:
         account = account_named(identity, user)
         if account.disabled:
             raise InvalidArguments(f"The account {account.name} is disabled. See: valetkey users enable")
@@ -127,7 +138,8 @@ def _create(
             lambda: identity.tokens.issue(kind, bearer, owner, expires_in=seconds, name=name)
         )
     what = "API key" if token.digest else "token"
-    print(f"The {what} {token.id} of {account.name}, which is shown only now:", file=sys.stderr)
+    where = "" if token.digest else f" for {plain(identity.signer.issuer)}"
+    print(f"The {what} {token.id} of {account.name}{where}, which is shown only now:", file=sys.stderr)
     print(secret.reveal())
 
 

@@ -135,6 +135,8 @@ def _known(identity: Identity, base_url: str) -> Callable[[HTTPConnection], str 
 
 
 def _config(identity: Identity, serving: Serving, base_url: str) -> Callable[[Request], Awaitable[Response]]:
+    server = {"server_id": serving.server_id or identity.system.entropy.token(9), "public_base_url": base_url}
+
     async def config(request: Request) -> Response:
         """Who asks, and where they are."""
         shown = await presented(
@@ -145,7 +147,6 @@ def _config(identity: Identity, serving: Serving, base_url: str) -> Callable[[Re
         )
         caller = await identity.chain.identify(shown)
         user = None if caller.user is None else caller.user.model_dump(mode="json")
-        server = {"server_id": serving.server_id, "public_base_url": base_url}
         return JSONResponse({"user": user, "server_info": server})
 
     return config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Annotated, Any
 from fastapi import FastAPI, HTTPException, Security, WebSocketException
 from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Receive, Scope, Send
 
 from valetkey.audit import Audit
-from valetkey.entrypoints.render import rendering
+from valetkey.entrypoints.render import http_status, rendering
 from valetkey.entrypoints.web import api
 from valetkey.entrypoints.web.doors import Door, Doors, at_home, login_pages, page_door, plain_app
 from valetkey.entrypoints.web.hosts import by_https
@@ -76,9 +78,18 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
             await asyncio.to_thread(mounted.close)
 
     app.router.lifespan_context = lifespan
+    app.exception_handlers.setdefault(ValetkeyError, _told)
     pages = _Pages(mounted)
     app.router.routes.append(Mount(f"/{mounted.prefix}", app=pages.serve) if mounted.prefix else pages)
     return mounted
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    """What a route of the app let pass, such as ``AuthRequired`` with its link, by the table of errors."""
+    known = error if isinstance(error, ValetkeyError) else ValetkeyError("")
+    content = {"detail": known.message, "code": known.code}
+    url = getattr(known, "url", "")
+    return JSONResponse({**content, "url": url} if url else content, http_status(known))
 
 
 class Mounted:
@@ -88,6 +99,9 @@ class Mounted:
         self._settings = load_server(Path.cwd(), os.environ, keywords=settings)
         self._own = bool(settings)
         self._identity: Identity | None = None
+        self._lock = threading.RLock()
+        self._process = 0
+        self._end: Callable[[], None] = lambda: None
         self.prefix = prefix
         public = self._settings.serving.public_base_url
         if not public:
@@ -118,14 +132,17 @@ class Mounted:
 
     def open(self) -> Identity:
         """Make it, unless it is there."""
-        if self._identity is not None:
+        with self._lock:
+            if self._identity is None or self._process != os.getpid():
+                self._process = os.getpid()
+                self._identity = self._opened()
             return self._identity
+
+    def _opened(self) -> Identity:
         serving = self._settings.serving
-        if self._own:
-            system = build.build(self._settings.config, upkeep=True)
-            build.use(system)
-        else:
-            system = build.default()
+        first = build.personal()
+        shared = first is not None and not self._own
+        system = first if first is not None and shared else build.build(self._settings.config, upkeep=True)
         identity: Identity = rooms.open_identity(system, self._settings.identity, base_url=self.base_url)
         # So that a parser of the app, put in place by ``identity.plugin``, may ask us in turn.
         identity.plugin.open(plain=identity.plain, home=system.home, forget=identity.chain.forget)
@@ -141,7 +158,10 @@ class Mounted:
         own = Published(identity.signer, base_url=lambda: self.base_url).routes()
         handlers = api.exception_handlers()
         self._doors = Doors([Door(app=plain_app(own, handlers), routes=own), pages], otherwise=pages.app)
-        self._identity = identity
+        # Once its links are personal; of several apps in one process the first one is where Pockets' links lead.
+        if first is None:
+            build.use(system, again=lambda: self.open().system)
+        self._end = (lambda: build.use(None)) if first is None else (lambda: None) if shared else system.close
         return identity
 
     def close(self) -> None:
@@ -150,7 +170,7 @@ class Mounted:
         if identity is None:
             return
         identity.system.home.block(identity.close)
-        build.use(None)
+        self._end()
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Who sends this, from any loop.
@@ -282,7 +302,7 @@ def require_scope(scope: str) -> Callable[..., Any]:
 
     async def check(connection: _Connection) -> UserInfo:
         user = _user_of(await _caller(connection), connection)
-        if not user.has_scope(scope):
+        if not user.is_granted(scope):
             raise _refusal(403, f"The token lacks the scope {scope}. Ask for one that has it.", connection)
         return user
 
@@ -311,7 +331,7 @@ def _is_nobody(caller: Caller) -> bool:
 def _user_of(caller: Caller, connection: HTTPConnection) -> UserInfo:
     if caller.user is None or _is_nobody(caller):
         raise _turned_away(Unauthenticated(SIGN_IN_FIRST), connection)
-    return caller.user
+    return caller.user.model_copy(deep=True)  # what the app does to it stays the app's: verdicts are remembered
 
 
 def _turned_away(error: ValetkeyError, connection: HTTPConnection) -> Exception:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 
 from valetkey.errors import CouldNotTell, KeyUnavailable, Unauthenticated
 from valetkey.identity import claims
@@ -13,7 +12,7 @@ from valetkey.model.caller import Owner
 from valetkey.model.users import UserInfo
 from valetkey.ports.world import Clock
 from valetkey.protocol.jwk import VerifyingKey
-from valetkey.protocol.jwt import EXPIRED, Parsed, Rules, judge
+from valetkey.protocol.jwt import EXPIRED, MAX_LIFETIME, Parsed, Rules, judge
 from valetkey.secret import Secret
 from valetkey.vault.signing import Signer
 
@@ -21,9 +20,13 @@ _RENEW_EVERY = 1.0  # seconds: whoever names keys that are not here does not hav
 
 
 class AccessTokens:
-    """Signs and verifies for one issuer: us."""
+    """Signs and verifies for one issuer: us.
 
-    def __init__(self, signer: Signer, *, clock: Clock) -> None:
+    Args:
+        max_lifetime: seconds for which a token may be made out, by us or by others with our secret.
+    """
+
+    def __init__(self, signer: Signer, *, clock: Clock, max_lifetime: float = MAX_LIFETIME) -> None:
         self._signer = signer
         self._clock = clock
         self._renew_at = float("-inf")
@@ -31,7 +34,7 @@ class AccessTokens:
             algorithms=frozenset({signer.algorithm}),
             issuer=signer.issuer,
             audiences=frozenset({signer.audience}),
-            max_lifetime=math.inf,  # who holds the key says how long
+            max_lifetime=max_lifetime + 1,  # both its times are cut to whole seconds
             token_type=signer.token_type if signer.algorithm == "ES256" else "",
         )
 

@@ -71,8 +71,12 @@ def check_workspace(name: object) -> None:
     Raises:
         InvalidArguments: it is none.
     """
-    if name is not None and (not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME):
-        raise InvalidArguments(f"workspace has to be the name of one, a text of 1 to {_LONGEST_NAME} characters.")
+    if name is None:
+        return
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise InvalidArguments(
+            f"workspace has to be the name of one, a text of 1 to {_LONGEST_NAME} printable characters."
+        )
 
 
 def number(value: object, name: str) -> float:

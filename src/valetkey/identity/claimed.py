@@ -1,4 +1,4 @@
-"""What a trusted issuer says of a user, as a user here: its name never meets another's, and it rules nothing here."""
+"""What a trusted issuer says of a user, as a user here: its name never meets another's, its workspaces do not count."""
 
 from __future__ import annotations
 

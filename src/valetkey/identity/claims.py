@@ -76,6 +76,7 @@ def write(
         f"{namespace}email": user.email,
         f"{namespace}parent": user.parent,
         f"{namespace}principal": [owner.issuer, owner.subject],
+        **({f"{namespace}self_given": list(scope.self_given)} if scope.self_given else {}),
     }
 
 
@@ -87,6 +88,7 @@ def read(verified: Claims, *, namespace: str) -> Bearer:
     """
     claims, subject = verified.members, verified.subject
     scope = _scope(claims.get("scope"))
+    scope.self_given = _self_given(claims.get(f"{namespace}self_given", []), namespace)
     roles = claims.get(f"{namespace}roles") or []
     if (
         not isinstance(roles, list)
@@ -126,6 +128,12 @@ def _scope(value: object) -> ScopeInfo:
         return parse_scope(value)
     except ValueError:
         raise _bad("scope", "workspaces with permissions, and scopes, parted by spaces") from None
+
+
+def _self_given(value: object, namespace: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _bad(f"{namespace}self_given", "a list of texts")
+    return value
 
 
 def _principal(claims: Mapping[str, Any], namespace: str) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,9 @@ SHAPES: Mapping[str, Shape] = {
         calls=((("k", "t"), {}), ((), {"key": "k", "token": "t"})),
     ),
 }
+
+_USER_OF_URL = re.compile(r"(?<=://)[^\s/?#@\"'<>]+@")  # RFC 3986 §3.2.1
+_CREDENTIAL = re.compile(r"\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
 
 NAMES = frozenset(
     {
@@ -112,3 +116,12 @@ def outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Any
         return function(*arguments), None
     except BaseException as error:  # noqa: BLE001
         return None, error
+
+
+def presentable(error: BaseException) -> str:
+    """An exception's text without what URLs and headers in it may give away; empty where it has none to show."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - a host program's own exception
+        return ""
+    return _CREDENTIAL.sub(r"\1\2***", _USER_OF_URL.sub("***@", text))

@@ -195,12 +195,15 @@ class LoginService:
 
         Raises:
             InvalidAnswer: the key is unknown, used or too old; the token is not good, or not to be had for that.
+            InvalidArguments: there can be no such workspace or lifetime.
             Denied: its user may not read in that workspace.
             RateLimited: too many bad tokens came from that address.
         """
         row = await self._row(key, UNKNOWN_OR_LATE)
         if row.phase not in WAITING:
             raise InvalidAnswer(UNKNOWN_OR_LATE)
+        if workspace != "":
+            check_workspace(workspace)
         caller = await self._holder(row, token, address)
         seconds = whole_seconds(expires_in)
         text, made = token, ""

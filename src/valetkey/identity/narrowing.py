@@ -18,10 +18,13 @@ _RESERVED = ("ws:", "wid:", "cid:")
 _NAME = re.compile(r"[^\s*#,\x00-\x1f\x7f][^\s,\x00-\x1f\x7f]*")
 
 
-def narrowed(user: UserInfo, config: TokenConfig, *, workspace: str, held: UserPermission | None) -> ScopeInfo:
+def narrowed(
+    user: UserInfo, config: TokenConfig, *, workspace: str, held: UserPermission | None, admin: bool
+) -> ScopeInfo:
     """The scope of a token in that workspace, where its asker has the permission ``held``.
 
-    A specialised asker's token keeps within the asker's extra scopes, and has all of them where none is named.
+    A specialised asker's token keeps within the asker's extra scopes, and has all of them where none is named. What
+    another asker names narrows the token; it grants something only where the asker has it, or is an admin.
 
     Raises:
         Denied: the asker is no admin there, or asks for more than it has.
@@ -33,11 +36,13 @@ def narrowed(user: UserInfo, config: TokenConfig, *, workspace: str, held: UserP
     if held is not UserPermission.admin:
         raise Denied("Only admin can generate token.")
     own = user.scope or ScopeInfo()
+    extra = _extra(own, config.extra_scopes)
     return ScopeInfo(
         current_workspace=workspace,
         workspaces={workspace: UserPermission[config.permission]},
         client_id=_client(own.client_id, config.client_id),
-        extra_scopes=_extra(own, config.extra_scopes),
+        extra_scopes=extra,
+        self_given=[] if admin else [scope for scope in extra if not user.is_granted(scope)],
     )
 
 
@@ -60,7 +65,7 @@ def restricted(
     return user.model_copy(deep=True, update={"scope": scope, "roles": roles, "current_workspace": name})
 
 
-def email_of(user: UserInfo, config: TokenConfig) -> str | None:
+def email_of(user: UserInfo, config: TokenConfig, *, admin: bool) -> str | None:
     """The e-mail address of a token: the asker's own, or another where an admin says so.
 
     Raises:
@@ -68,7 +73,7 @@ def email_of(user: UserInfo, config: TokenConfig) -> str | None:
     """
     if config.email is None or config.email == user.email:
         return user.email
-    if ADMIN_ROLE not in user.roles or user.is_specialized_token():
+    if not admin:
         raise Denied("Only admin can set the email of a token. Leave email out.")
     return config.email
 

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import ValidationError
-
 from valetkey.errors import (
     CouldNotTell,
     Denied,
@@ -21,7 +19,7 @@ from valetkey.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
-from valetkey.identity.handlers import check, check_handlers, is_async, outcome
+from valetkey.identity.handlers import check, check_handlers, is_async, outcome, presentable
 from valetkey.identity.running import PARSING, Parsing, Running
 from valetkey.model.caller import Caller, Owner
 from valetkey.model.users import UserInfo
@@ -290,7 +288,7 @@ class AuthPlugin:
         copy._principal = (owner.issuer, owner.subject)  # noqa: SLF001
         copy.expires_at = self._clock.now() + expires_in
         try:
-            text = await self._run(generator, copy, int(expires_in))
+            text = await self._run(generator, copy, max(1, int(expires_in)))
         except Exception as error:  # noqa: BLE001 - whatever the host program raises
             _log.warning("generate_token %s raised %s", name_of(generator), type(error).__name__)
             raise InvalidSetting("This program's own generate_token failed. Ask who runs this server.") from None
@@ -316,8 +314,8 @@ class AuthPlugin:
                 raise
             raise Unauthenticated(REFUSED) from None
         except BaseException as error:  # noqa: BLE001 - a parser's sys.exit() ends one request and not the server
-            if isinstance(error, ValueError) and _fit_to_show(str(error), text):
-                raise Unauthenticated(str(error)) from None
+            if isinstance(error, ValueError) and _fit_to_show(shown := presentable(error), text):
+                raise Unauthenticated(shown) from None
             if not isinstance(error, ValueError):
                 _log.warning("the parser %s raised %s", name_of(parser), type(error).__name__)
             raise Unauthenticated(REFUSED) from None
@@ -363,11 +361,12 @@ def _user(value: object) -> UserInfo | None:
         if isinstance(value, dict):
             return UserInfo.model_validate(value)
         user = UserInfo.model_validate(value.model_dump(warnings="none"))
-    except (ValidationError, TypeError, ValueError):
+        user._principal = value._principal  # noqa: SLF001
+        user._metadata = dict(value.get_metadata())  # noqa: SLF001
+    except Exception:  # noqa: BLE001 - a class of the host program's own may raise anything
         return None
-    user._principal = value._principal  # noqa: SLF001
-    user._metadata = dict(value.get_metadata())  # noqa: SLF001
-    return user
+    else:
+        return user
 
 
 def _fit_to_show(text: str, token: str) -> bool:

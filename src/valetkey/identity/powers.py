@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from valetkey.errors import Denied
 from valetkey.model.caller import Caller
 from valetkey.model.users import ADMIN_ROLE, UserPermission
 
@@ -23,6 +24,19 @@ def is_whole(caller: Caller) -> bool:
     if user is None or user.scope is None or user.parent is not None or user.scope.is_specialized():
         return False
     return user.scope.client_id is None and user.check_permission(user.get_workspace(), UserPermission.admin)
+
+
+def check_general(caller: Caller) -> None:
+    """Refuse a token that is for one purpose only where a workspace, or what is in it, is asked for (contract 1.1).
+
+    Raises:
+        Denied: it is one.
+    """
+    try:
+        if caller.user is not None:
+            caller.user.validate_for_general_access()
+    except PermissionError as error:
+        raise Denied(str(error)) from None
 
 
 def current_workspace(caller: Caller) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from valetkey.audit import Audit
 from valetkey.errors import Denied, InvalidArguments, KeyUnavailable, NotFound, StoreUnavailable, Unauthenticated
 from valetkey.identity.access import AccessTokens
-from valetkey.identity.powers import current_workspace, is_admin, is_whole
+from valetkey.identity.powers import check_general, current_workspace, is_admin, is_whole
 from valetkey.model.audit import Action, Entry
 from valetkey.model.caller import Caller, Owner
 from valetkey.model.stops import Stop, StopKind
@@ -26,6 +26,7 @@ NOT_GOOD = "This token or key is not good here: it is unknown, revoked or over. 
 """The one answer, whatever is wrong."""
 
 _LATEST = 2**42  # seconds since the epoch that a foreign token may name
+_SPARE = 3600.0  # seconds that clocks and leeways may differ by
 _GENERATIONS = 32  # tokens made with tokens made with …, that are looked through
 _SIGNED_OUT = frozenset({TokenKind.SESSION, TokenKind.ACCESS, TokenKind.TICKET, TokenKind.RECONNECTION})
 
@@ -35,6 +36,7 @@ class Issued:
 
     Args:
         session_idle: seconds that a session lives without use.
+        max_lifetime: seconds that an access token lives at most.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Issued:
         audit: Audit,
         clock: Clock,
         session_idle: float,
+        max_lifetime: float,
     ) -> None:
         self.access = access
+        self.max_lifetime = max_lifetime
         self._store = store
         self._keyring = keyring
         self._stops = stops
@@ -90,26 +94,34 @@ class Issued:
     async def revoke_text(self, caller: Caller, text: str) -> int:
         """Revoke the token whose text the caller holds, whoever issued it; how many ended.
 
+        A text that has no row here, and does not say when it ends, is stopped for as long as any token lives.
+
         Raises:
-            Denied: the caller is no admin where it acts, and the token is not the one that it presents.
+            Denied: the caller is no admin where it acts, and the token is not the one that it presents; that one alone
+                is revoked by a token that is for one purpose only.
         """
         if not 0 < len(text) <= jwt.LONGEST:
             raise InvalidArguments("That is no token: give its whole text.")
         token_id, ends = await self._named(text)
-        user = caller.user
-        if user is None or not (
-            user.check_permission(current_workspace(caller), UserPermission.admin) or token_id in {caller.token} - {""}
-        ):
-            raise Denied("Only admin can revoke token.")
         # What others issued is known by either: a parser's by all of its text, an issuer's without the signature.
         names = {token_id} if token_id else {jwt.fingerprint(text), hashlib.sha256(octets(text)).hexdigest()}
+        user, own = caller.user, caller.token in names - {""}
+        if user is None or not (own or user.check_permission(current_workspace(caller), UserPermission.admin)):
+            raise Denied("Only admin can revoke token.")
+        if not own:
+            check_general(caller)
         now, by, count, stopped = self._clock.now(), _name_of(caller), 0, False
         for name in sorted(names):
             if await self._store.get(name) is not None:
                 count += await self._store.revoke(name, now=now, by=by, reason="revoked")
             elif ends is None or ends > now:
-                stop = Stop(kind=StopKind.TOKEN, target=name, by=by, reason="revoked", created_at=now, ends_at=ends)
-                await self._stops.put(stop)
+                latest = now + self.max_lifetime + _SPARE
+                until = latest if ends is None else min(ends, latest)
+                known = self._stops.why(StopKind.TOKEN, name)
+                if known is None or (known.ends_at is not None and known.ends_at < until):  # none is made shorter
+                    await self._stops.put(
+                        Stop(kind=StopKind.TOKEN, target=name, by=by, reason="revoked", created_at=now, ends_at=until)
+                    )
                 stopped = True
         count = count or int(stopped)
         await self._stops.changed()
@@ -194,7 +206,7 @@ class Issued:
             verified = await self.access.verify(parsed)
             return verified.token_id, verified.expires_at
         told = parsed.claims.get("exp")
-        return "", float(told) if isinstance(told, int | float) and 0 < told < _LATEST else None
+        return "", float(told) + jwt.LEEWAY if isinstance(told, int | float) and 0 < told < _LATEST else None
 
 
 def entry_of(action: Action, owner: Owner, what: str, user: str, details: Mapping[str, str]) -> Entry:

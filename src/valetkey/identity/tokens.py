@@ -12,7 +12,7 @@ from valetkey.audit import Audit
 from valetkey.errors import CouldNotTell, Denied, InvalidArguments, KeyUnavailable, StoreUnavailable, Unauthenticated
 from valetkey.identity.access import AccessTokens
 from valetkey.identity.narrowing import email_of, narrowed
-from valetkey.identity.powers import current_workspace
+from valetkey.identity.powers import current_workspace, is_admin
 from valetkey.identity.revocation import NOT_GOOD, Issued, entry_of, octets
 from valetkey.model.audit import Action
 from valetkey.model.caller import Caller, Owner
@@ -95,12 +95,13 @@ class Tokens(Issued):
     ) -> None:
         super().__init__(
             store=store,
-            access=AccessTokens(signer, clock=clock),
+            access=AccessTokens(signer, clock=clock, max_lifetime=max(max_lifetime, jwt.MAX_LIFETIME)),
             keyring=keyring,
             stops=stops,
             audit=audit,
             clock=clock,
             session_idle=session_idle,
+            max_lifetime=max_lifetime,
         )
         self._entropy = entropy
         self._noted_every = min(NOTED_EVERY, session_idle / 4)
@@ -219,8 +220,8 @@ class Tokens(Issued):
         workspace = config.workspace or current_workspace(caller)
         asked = user.get_permission(workspace) if permission_of is None else permission_of(user, workspace)
         held = await asked if isinstance(asked, Awaitable) else asked
-        scope = narrowed(user, config, workspace=workspace, held=held)
-        seconds = min(config.expires_in, self._lives[TokenKind.ACCESS][1])
+        scope = narrowed(user, config, workspace=workspace, held=held, admin=is_admin(caller))
+        seconds = min(config.expires_in, self.max_lifetime)
         if caller.until is not None:
             seconds = min(seconds, caller.until - now)
         if seconds <= 0:
@@ -230,7 +231,7 @@ class Tokens(Issued):
             roles=list(user.roles),
             is_anonymous=user.is_anonymous,
             scope=scope,
-            email=email_of(user, config),
+            email=email_of(user, config, admin=is_admin(caller)),
             parent=user.parent or user.id,
             expires_at=now + seconds,
             current_workspace=workspace,
@@ -255,14 +256,12 @@ class Tokens(Issued):
     async def parent(self, caller: Caller) -> str:
         """The id of the caller's own token, with which a child ends; empty where it has none.
 
-        A token of somebody else's is given a row, so that its children can end with it.
+        A token of somebody else's is given a row, so that its children can end with it, and for good.
         """
         if not caller.token or caller.user is None:
             return ""
         row = await self._store.get(caller.token)
         if row is None:
-            if caller.until is None:
-                return ""
             held = self._stand_in(caller.token, caller.user, caller.owner, now=self._clock.now())
             await self._store.insert(replace(held, expires_at=caller.until))
             return caller.token

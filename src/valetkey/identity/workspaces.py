@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 
 from valetkey.audit import Audit
 from valetkey.errors import Denied, InvalidArguments, NotFound
 from valetkey.identity.narrowing import check_name
-from valetkey.identity.powers import ROOT, is_admin, is_whole
+from valetkey.identity.powers import ROOT, check_general, is_admin, is_whole
 from valetkey.model.audit import Action, Entry
 from valetkey.model.caller import CUSTOM, OURS, Caller
 from valetkey.model.users import UserInfo, UserPermission, includes
@@ -25,6 +26,12 @@ MOST = 100
 OWN = "ws-user-"
 """What the name of everybody's own workspace begins with."""
 
+REMEMBERED = 10_000
+"""Users' own workspaces whose makers are remembered."""
+
+KEEP = 60.0
+"""Seconds for which they are."""
+
 _NAME = re.compile(r"[a-z0-9-|]*")
 _LONGEST = 128
 _BUILT_IN = (PUBLIC, ANONYMOUS_WORKSPACE)
@@ -37,14 +44,16 @@ class Workspaces:
         self._store = store
         self._audit = audit
         self._clock = clock
+        self._remembered: OrderedDict[str, tuple[WorkspaceInfo, float]] = OrderedDict()
 
     async def permission(self, caller: Caller, name: str) -> UserPermission | None:
         """What the caller may do there; None: nothing.
 
         Admin in the own workspace and in those that the caller owns, unless the token was narrowed; else what the
-        token's scope says. A workspace is its first owner's: nobody of another issuer has a part in it.
+        token's scope says. A workspace is its first owner's: nobody of another issuer has a part in it. A user's own
+        one is made here when it is first asked for, and is that principal's from then on.
         """
-        return _permission(caller, name, await self._row(name))
+        return _permission(caller, name, await self._used(caller, name))
 
     async def ensure(self, caller: Caller, name: str) -> WorkspaceInfo:
         """The workspace, for use: made where it is the caller's own, or one that a host program's parser named.
@@ -54,12 +63,9 @@ class Workspaces:
             InvalidArguments: that can be no workspace.
         """
         check_name(name, what="workspace")
-        row = await self._row(name)
-        if includes(_permission(caller, name, row), UserPermission.read):
-            if row is not None:
-                return row
-            if _may_make(caller, name):
-                return await self._make(caller, WorkspaceInfo(id=name, name=name, owners=_owners(caller)))
+        row = await self._found(caller, name)
+        if row is not None:
+            return row
         raise NotFound(f"Workspace {name} does not exist or is not accessible")
 
     async def create(
@@ -95,16 +101,21 @@ class Workspaces:
             persistent=persistent,
             owners=list(dict.fromkeys([*_owners(caller), *owners])),
         )
-        return await self._make(caller, made)
+        if not await self._store.insert(self._new(caller, made)):
+            raise InvalidArguments(f"There is a workspace of the name {name}. Choose another one.")
+        await self._tell(caller, made, "made")
+        return made
 
     async def get(self, caller: Caller, name: str) -> WorkspaceInfo:
-        """One that the caller may read.
+        """One that the caller may read; made on first use, as `ensure` does.
 
         Raises:
-            Denied: there is none of that name, or none that the caller may read.
+            Denied: there is none of that name, or none that the caller may read; or the token is for one purpose only.
+            InvalidArguments: that can be no workspace.
         """
-        row = await self._row(name)
-        if row is None or not includes(_permission(caller, name, row), UserPermission.read):
+        check_general(caller)
+        row = await self._found(caller, name)
+        if row is None:
             raise Denied(f"{_id_of(caller)} has no permission to access {name}")
         return row
 
@@ -113,8 +124,9 @@ class Workspaces:
 
         Raises:
             NotFound: there is none of that name, or none that the caller may see.
-            Denied: the caller is no admin there, or it is nobody's to delete.
+            Denied: the caller is no admin there, or it is nobody's to delete; or the token is for one purpose only.
         """
+        check_general(caller)
         row = await self._row(name)
         held = _permission(caller, name, row)
         if row is None or held is None:
@@ -122,11 +134,14 @@ class Workspaces:
         if held is not UserPermission.admin or name in _BUILT_IN or (name.startswith(OWN) and not is_admin(caller)):
             raise Denied(f"{_id_of(caller)} cannot delete the workspace {name}.")
         await self._store.delete(name)
+        self._remembered.pop(name, None)
         await self._tell(caller, row, "deleted")
 
     async def list(self, caller: Caller) -> Sequence[WorkspaceInfo]:
         """Those in which the caller may read, by name."""
         found: list[WorkspaceInfo] = []
+        if caller.user is None or caller.user.is_specialized_token():
+            return found
         after = ""
         while rows := await self._store.page(after=after):
             after = rows[-1].id
@@ -138,17 +153,49 @@ class Workspaces:
             return _built_in(name)
         return await self._store.get(name)
 
-    async def _make(self, caller: Caller, made: WorkspaceInfo) -> WorkspaceInfo:
-        made.config[PRINCIPAL] = list(caller.principal)
-        made.created_at = self._clock.now()
+    async def _used(self, caller: Caller, name: str) -> WorkspaceInfo | None:
+        """Its row; the caller's own workspace is made where it is not there yet."""
+        user = caller.user
+        if user is None or user.is_anonymous or name not in _own(user):
+            return await self._row(name)
+        row, until = self._remembered.get(name, (None, 0.0))
+        now = self._clock.monotonic()
+        if row is not None and now < until:
+            return row
+        row = await self._store.get(name)
+        if row is None and includes(_permission(caller, name, None), UserPermission.read):
+            row = await self._make(caller, name)
+        if row is not None:
+            self._remembered[name] = row, now + KEEP
+            self._remembered.move_to_end(name)
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        return row
+
+    async def _found(self, caller: Caller, name: str) -> WorkspaceInfo | None:
+        """One that the caller may read, made where that is theirs to do; None: there is none."""
+        row = await self._used(caller, name)
+        if not includes(_permission(caller, name, row), UserPermission.read):
+            return None
+        if row is None and _may_make(caller, name):
+            check_name(name, what="workspace")
+            row = await self._make(caller, name)
+            # Somebody may have been first.
+            return row if includes(_permission(caller, name, row), UserPermission.read) else None
+        return row
+
+    async def _make(self, caller: Caller, name: str) -> WorkspaceInfo | None:
+        """The row of a workspace that is used for the first time, by whoever was first."""
+        made = self._new(caller, WorkspaceInfo(id=name, name=name, owners=_owners(caller)))
         if await self._store.insert(made):
             await self._tell(caller, made, "made")
             return made
-        row = await self._store.get(made.id)
-        # Somebody was first: it may have been the same person in another window.
-        if row is None or not made.id.startswith(OWN) or _maker(row) != caller.principal:
-            raise InvalidArguments(f"There is a workspace of the name {made.id}. Choose another one.")
-        return row
+        return await self._store.get(name)
+
+    def _new(self, caller: Caller, made: WorkspaceInfo) -> WorkspaceInfo:
+        made.config[PRINCIPAL] = list(caller.principal)
+        made.created_at = self._clock.now()
+        return made
 
     async def _made_by(self, caller: Caller) -> int:
         count, after = 0, ""
@@ -183,8 +230,8 @@ def _permission(caller: Caller, name: str, row: WorkspaceInfo | None) -> UserPer
     alike = maker is not None and maker[0] == caller.owner.issuer
     if row is not None and alike and is_whole(caller) and row.owned_by(user):
         return UserPermission.admin
-    if maker is not None and maker[0] != CUSTOM and caller.how == CUSTOM and caller.owner.issuer == CUSTOM:
-        return None  # a parser speaks for its own users' workspaces only
+    if maker is not None and maker[0] != CUSTOM and caller.owner.issuer == CUSTOM:
+        return None  # a parser, and what was made with its tokens, speaks for its own users' workspaces only
     return user.get_permission(name)
 
 

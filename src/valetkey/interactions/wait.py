@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
-from valetkey.errors import AuthExpired, InvalidAuthState
+from valetkey.errors import AuthExpired, CouldNotTell, InvalidAuthState
 from valetkey.model.interactions import Interaction, Phase
 from valetkey.ports.messages import Subscription, Wakeups
 from valetkey.ports.world import Clock
@@ -21,6 +21,11 @@ class Waiting:
         self._get = get
         self._clock = clock
         self._wakeups = wakeups
+        self._ended = False
+
+    def end(self) -> None:
+        """Whoever waits is told to come back: this program ends, and another instance may go on."""
+        self._ended = True
 
     async def until(self, interaction_id: str, phases: Collection[Phase], *, timeout: float) -> Interaction:
         """Wait until it is in one of the phases.
@@ -33,6 +38,7 @@ class Waiting:
         Raises:
             AuthExpired: it was not, in time.
             InvalidAuthState: it is gone.
+            CouldNotTell: this program ends.
         """
         deadline = self._clock.monotonic() + timeout
         async with self._wakeups.listen(interaction_id) as hints:
@@ -42,6 +48,8 @@ class Waiting:
                     raise InvalidAuthState("This question was withdrawn. Start again to get a new link.")
                 if row.phase in phases:
                     return row
+                if self._ended:
+                    raise CouldNotTell("This server ends. Ask again in a moment: what waits is kept.")
                 left = deadline - self._clock.monotonic()
                 if left <= 0:
                     raise AuthExpired(

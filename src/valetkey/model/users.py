@@ -45,6 +45,7 @@ class ScopeInfo(BaseModel):
         workspaces: permissions by workspace; ``*`` stands for all.
         client_id: the one client that may use it.
         extra_scopes: anything else, as ``name:value``.
+        self_given: those of them that the bearer named for a token of their own: they narrow it, and grant nothing.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -53,6 +54,7 @@ class ScopeInfo(BaseModel):
     workspaces: dict[str, UserPermission] = Field(default_factory=dict)
     client_id: str | None = None
     extra_scopes: list[str] = Field(default_factory=list)
+    self_given: list[str] = Field(default_factory=list)
 
     def is_specialized(self) -> bool:
         """Whether it is for one purpose only: any extra scope with a colon makes it so."""
@@ -154,6 +156,10 @@ class UserInfo(BaseModel):
                 f"Specialized token with scopes {self.scope.get_specialized_scopes()} cannot be used for general"
                 " workspace access. Use a token without such scopes."
             )
+
+    def is_granted(self, scope: str) -> bool:
+        """Whether that extra scope is there, and somebody who may gave it: an issuer, an admin, a parser."""
+        return self.scope is not None and self.scope.has_scope(scope) and scope not in self.scope.self_given
 
     def validate_scope(self, required_scope: str) -> None:
         """Refuse a token without that extra scope.

@@ -42,6 +42,9 @@ MOST_OPEN = 20
 DEEPEST = 64
 """Levels of nesting in arguments that can still be shown."""
 
+LONGEST = 65_536
+"""Characters of arguments that a person can still be expected to look through."""
+
 PATH = "/approve/"
 """Where the page is, below the base URL; the state follows."""
 
@@ -120,7 +123,8 @@ class Approvals:
         topic = self._topic(self._keyring.newest, caller, call, arguments)
         row = await self._interactions.find(InteractionKind.APPROVE, caller.owner, topic)
         if row is None:
-            if len(await self._interactions.of_owner(caller.owner, InteractionKind.APPROVE)) >= MOST_OPEN:
+            there = await self._interactions.of_owner(caller.owner, InteractionKind.APPROVE)
+            if sum(row.phase in WAITING for row in there) >= MOST_OPEN:  # a yes that no call used waits for nobody
                 raise RateLimited(
                     f"{MOST_OPEN} calls wait for a person's approval already. Answer some, or wait until they end.",
                     retry_after=60,
@@ -279,7 +283,13 @@ def canonical(arguments: Mapping[str, object]) -> str:
         InvalidArguments: JSON does not have a value of that kind, so that nobody could be shown what it is.
     """
     _check(dict(arguments), depth=0)
-    return json.dumps(dict(arguments), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    try:
+        text = json.dumps(dict(arguments), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    except ValueError:  # an integer of thousands of digits
+        raise _unshowable("a number in them is too long") from None
+    if len(text) > LONGEST:
+        raise _unshowable(f"they are longer than {LONGEST} characters")
+    return text
 
 
 def _check(value: object, *, depth: int) -> None:

@@ -152,7 +152,7 @@ class WrittenRule:
         users: ids, or e-mail addresses in lower case; the programs that act for a user count as the user.
         roles: of the user.
         workspaces: ``workspace#permission``: the caller has at least that permission there.
-        scopes: extra scopes of the token.
+        scopes: extra scopes of the token; those that its bearer named for themselves do not count.
         providers: at which the tool may use an account.
         reason: for people; empty: a sentence made of the conditions.
     """
@@ -196,10 +196,10 @@ class WrittenRule:
             and (not self.users or not self.users.isdisjoint(names_of(question.caller)))
             and (not self.roles or (user is not None and not self.roles.isdisjoint(user.roles)))
             and (not self.workspaces or not self.workspaces.isdisjoint(question.permitted))
-            and (not self.scopes or (user is not None and any(user.has_scope(each) for each in self.scopes)))
+            and (not self.scopes or (user is not None and any(user.is_granted(each) for each in self.scopes)))
             and (not self.providers or not self.providers.isdisjoint(question.providers))
             # A token for one purpose does what its scope says: no rule that does not name that lets it on.
-            and (self.effect is Effect.DENY or self.scopes or user is None or not user.is_specialized_token())
+            and (self.effect is not Effect.ALLOW or self.scopes or user is None or not user.is_specialized_token())
         )
         return self._verdict if fits else None
 

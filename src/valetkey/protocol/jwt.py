@@ -231,7 +231,7 @@ def _judged(claims: Mapping[str, Any], rules: Rules, now: float) -> Claims:
     subject, token_id = claims.get("sub"), claims.get("jti", "")
     if not fit_subject(subject):
         refuse(f"its sub is no text of 1 to {LONGEST_SUBJECT} printable characters")
-    if not isinstance(token_id, str) or len(token_id) > LONGEST_ID:
+    if not isinstance(token_id, str) or len(token_id) > LONGEST_ID or not token_id.isprintable():
         refuse("its jti is none")
     if rules.require and not rules.require <= claims.keys():
         refuse(f"it lacks one of {', '.join(sorted(rules.require))}")

@@ -18,7 +18,7 @@ from valetkey.model.tokens import TokenKind
 from valetkey.model.users import TokenConfig, UserInfo, UserPermission, create_scope
 from valetkey.model.workspaces import PUBLIC
 from valetkey.secret import Secret
-from valetkey.services.own import register_login
+from valetkey.services.own import register_login, revoke
 from valetkey.services.table import CLIENT, Service, ServiceTable, Who
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ class Server:
 
         Raises:
             InvalidArguments: the config can be none.
+            InvalidSetting: the host program's own generator failed.
         """
         try:
             wanted = TokenConfig.model_validate(config or {})
@@ -178,6 +179,9 @@ class Server:
         subject = self._entropy.token(16)
         user = UserInfo(id=subject, roles=[], parent=ROOT, email=wanted.email, scope=scope)
         owner = Owner(workspace=workspace, issuer=OURS, subject=ROOT)
+        if self._plugin.generates:
+            seconds = min(wanted.expires_in, self._tokens.max_lifetime)
+            return await self._plugin.generate(user, seconds, owner=owner, name="startup function")
         secret, _ = await self._tokens.issue(
             TokenKind.ACCESS, user, owner, expires_in=wanted.expires_in, name="startup function"
         )
@@ -190,7 +194,7 @@ class Server:
             Unauthenticated: it is not.
         """
         caller = await self._chain.identify(Presented(scheme=BEARER, value=Secret(token)))
-        return caller.user if caller.user is not None else _root()
+        return caller.user.model_copy(deep=True) if caller.user is not None else _root()
 
     async def revoke_token(self, token: str) -> None:
         """End a token, and what was made with it.
@@ -198,7 +202,7 @@ class Server:
         Raises:
             NotFound: it is not known.
         """
-        await self._tokens.revoke_text((await self._who()).caller, token)
+        await revoke((await self._who()).caller, token, tokens=self._tokens, chain=self._chain)
 
     async def echo(self, data: Any) -> Any:
         """The same back."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from valetkey.errors import Denied, InvalidArguments
+from valetkey.errors import CouldNotTell, Denied, InvalidArguments, Unauthenticated
 from valetkey.identity.login import SERVICE, LoginService
+from valetkey.limits import REVOCATIONS_BY_USER
+from valetkey.model.caller import Caller
 from valetkey.model.calls import BEARER, Presented
+from valetkey.model.tokens import TokenKind
 from valetkey.model.users import TokenConfig
 from valetkey.model.workspaces import PUBLIC
 from valetkey.secret import Secret
@@ -18,7 +22,9 @@ from valetkey.services.table import Service, ServiceTable, Who
 if TYPE_CHECKING:
     from valetkey.identity.chain import Chain
     from valetkey.identity.minting import PermissionOf
+    from valetkey.identity.plugin import AuthPlugin
     from valetkey.identity.tokens import Tokens
+    from valetkey.limits import Limits
 
 MANAGER = "ws"
 
@@ -60,12 +66,21 @@ def _login_functions(login: LoginService) -> dict[str, Any]:
 
 
 class Manager:
-    """``ws``: a caller's own tokens, and who is behind one."""
+    """``ws``: a caller's own tokens, and who is behind one.
 
-    def __init__(self, *, tokens: Tokens, chain: Chain, permission_of: PermissionOf) -> None:
+    Args:
+        plugin: a generator of the host program's own makes the tokens, where one is registered.
+        limits: how often a user may revoke.
+    """
+
+    def __init__(
+        self, *, tokens: Tokens, chain: Chain, permission_of: PermissionOf, plugin: AuthPlugin, limits: Limits
+    ) -> None:
         self._tokens = tokens
         self._chain = chain
         self._permission_of = permission_of
+        self._plugin = plugin
+        self._limits = limits
 
     def service(self, workspace: str) -> Service:
         """The same in every workspace, and public: each function decides for itself."""
@@ -92,6 +107,7 @@ class Manager:
         Raises:
             InvalidArguments: the config can be none.
             Denied: it would be wider than the caller's own.
+            InvalidSetting: the host program's own generator failed.
         """
         try:
             wanted = TokenConfig.model_validate(config or {})
@@ -99,8 +115,13 @@ class Manager:
             raise InvalidArguments(f"config cannot be used: {_fields(error)}. Check its form.") from None
         if wanted.workspace is None:
             wanted = wanted.model_copy(update={"workspace": who.workspace})
-        secret, _ = await self._tokens.child(
+        child = await self._tokens.narrow(
             who.caller, wanted, permission_of=lambda _, workspace: self._permission_of(who.caller, workspace)
+        )
+        if self._plugin.generates:
+            return await self._plugin.generate(child.user, child.expires_in, owner=child.owner, parent=child.parent)
+        secret, _ = await self._tokens.issue(
+            TokenKind.ACCESS, child.user, child.owner, expires_in=child.expires_in, parent=child.parent
         )
         return secret.reveal()
 
@@ -119,11 +140,17 @@ class Manager:
         return {} if caller.user is None else caller.user.model_dump(mode="json")
 
     async def revoke_token(self, token: str, *, who: Who) -> None:
-        """End a token, and what was made with it."""
+        """End a token, and what was made with it.
+
+        Raises:
+            Denied: the caller may not.
+            RateLimited: they have revoked too many.
+        """
         _signed_in(who)
         if not isinstance(token, str):
             raise InvalidArguments("token has to be a text.")
-        await self._tokens.revoke_text(who.caller, token)
+        await self._limits.take(REVOCATIONS_BY_USER, " ".join(who.caller.principal))
+        await revoke(who.caller, token, tokens=self._tokens, chain=self._chain)
 
     async def list_tokens(self, *, who: Who) -> list[dict[str, Any]]:
         """The caller's tokens, without their texts."""
@@ -145,6 +172,18 @@ class Manager:
     async def echo(self, data: Any = None, *, who: Who) -> Any:
         """The same back."""
         return data
+
+
+async def revoke(caller: Caller, text: str, *, tokens: Tokens, chain: Chain) -> None:
+    """End a token of whichever kind, and what was made with it; one that is good here, for good.
+
+    Raises:
+        Denied: the caller may not.
+        InvalidArguments: that is no token.
+    """
+    with contextlib.suppress(Unauthenticated, CouldNotTell):
+        await tokens.parent(await chain.identify(Presented(scheme=BEARER, value=Secret(text))))
+    await tokens.revoke_text(caller, text)
 
 
 def _signed_in(who: Who) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import re
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 from valetkey.errors import Denied, InvalidArguments, NotFound
 from valetkey.identity.handlers import is_async, outcome
+from valetkey.identity.powers import check_general
 from valetkey.model.caller import Caller
 from valetkey.model.users import UserPermission, includes
 from valetkey.tools.threads import THREADS
@@ -178,10 +180,12 @@ class ServiceTable:
 
         Raises:
             NotFound: there is none.
-            Denied: there is, and not for this caller.
+            Denied: there is, and not for this caller; a token for one purpose only opens public ones alone.
         """
         place, name = _split(query, workspace)
         service = self.at(place, name)
+        if service.visibility == "protected":
+            check_general(who.caller)
         if not await self._may_use(service, who):
             raise Denied(f"Permission denied for non-public service in workspace {place}")
         return service
@@ -219,9 +223,17 @@ class ServiceTable:
         return await run(functools.partial(target, *positional, **told), asynchronous=is_async(target))
 
     async def _may_use(self, service: Service, who: Who) -> bool:
-        if service.visibility != "protected" or who.workspace in service.authorized_workspaces:
+        if service.visibility != "protected":
             return True
-        found = self._permission_of(who.caller, service.workspace)
+        user = who.caller.user
+        if user is not None and user.is_specialized_token():
+            return False
+        if await self._may_read(who, service.workspace):
+            return True
+        return who.workspace in service.authorized_workspaces and await self._may_read(who, who.workspace)
+
+    async def _may_read(self, who: Who, workspace: str) -> bool:
+        found = self._permission_of(who.caller, workspace)
         held = await found if inspect.isawaitable(found) else found
         return includes(held, UserPermission.read)
 
@@ -230,9 +242,10 @@ async def run(work: Callable[[], Any], *, asynchronous: bool) -> Any:
     """Run a host program's function: on the loop, or in a thread where it is synchronous.
 
     Raises:
-        RuntimeError: it wanted to end the process.
+        RuntimeError: it wanted to end the process, or the task that runs it.
         Exception: whatever it raises.
     """
+    task = asyncio.current_task()
     try:
         if asynchronous:
             value = work()
@@ -241,8 +254,22 @@ async def run(work: Callable[[], Any], *, asynchronous: bool) -> Any:
             if error is not None:
                 raise error
         return await value if inspect.isawaitable(value) else value
-    except (SystemExit, KeyboardInterrupt) as error:
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_ending(error, task):
+            raise
         raise RuntimeError(f"the function raised {type(error).__name__}") from None
+
+
+def is_ending(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Whether the task that runs a host program's function is itself being ended, and not just something in it."""
+    if isinstance(error, GeneratorExit):
+        try:
+            return asyncio.current_task() is not task  # somebody closes the coroutine
+        except RuntimeError:
+            return True
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _split(query: str, workspace: str) -> tuple[str, str]:

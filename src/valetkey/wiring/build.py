@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 _lock = threading.RLock()
 _default: System | None = None
+_again: Callable[[], System] | None = None
 
 
 def default() -> System:
@@ -60,8 +61,14 @@ def default() -> System:
     global _default  # noqa: PLW0603  # one for each process, by decision
     with _lock:
         if _default is None or not _default.ours:
-            _default = build(Config.load(Path.cwd(), os.environ), upkeep=True)
+            _default = build(Config.load(Path.cwd(), os.environ), upkeep=True) if _again is None else _again()
         return _default
+
+
+def personal() -> System | None:
+    """The default system, where it serves several people; None: there is none, or it is a script's."""
+    with _lock:
+        return _default if _default is not None and _default.ours and _default.links.personal else None
 
 
 @atexit.register
@@ -71,12 +78,16 @@ def _settle() -> None:
         _default.settle()
 
 
-def use(system: System | None) -> None:
-    """Make ``system`` the default one; None: it is made anew at the next need. The one before is closed."""
-    global _default
+def use(system: System | None, *, again: Callable[[], System] | None = None) -> None:
+    """Make ``system`` the default one; None: it is made anew at the next need. The one before is closed.
+
+    ``again`` makes it in a process that was forked: where several people are served, they are in each.
+    """
+    global _default, _again  # as above
     with _lock:
-        before, _default = _default, system
+        before, _default, _again = _default, system, again
     if before is not None and before is not system and before.ours:
+        before.links.ended = True
         before.close()
 
 

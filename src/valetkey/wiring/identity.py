@@ -164,7 +164,7 @@ def open_identity(system: System, settings: IdentitySettings, *, base_url: str) 
         plain=Chain(verifiers, stops=stops, clock=clock),
         tokens=tokens,
         accounts=accounts,
-        local=LocalLogin(accounts=accounts, tokens=tokens, limits=limits, audit=audit, clock=clock),
+        local=LocalLogin(accounts=accounts, tokens=tokens, limits=limits, audit=audit, clock=clock, watch=watch),
         workspaces=workspaces,
         login=login,
         plugin=plugin,

@@ -38,6 +38,7 @@ class CallbackLinks:
     Attributes:
         personal: whether several people are served: then a link leads to our own page. There is no way back.
         routers: those of auth handlers of the host program's own; served under ``/auth``.
+        ended: whether another system has taken the place of this one.
     """
 
     def __init__(self, config: Config, home: Home) -> None:
@@ -48,6 +49,7 @@ class CallbackLinks:
         self._began: OrderedDict[str, Answering] = OrderedDict()
         self._base_url = ""
         self.personal = False
+        self.ended = False
         self.routers: list[Any] = []
         self.server: CallbackServer | None = None
 

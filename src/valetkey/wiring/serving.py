@@ -39,7 +39,7 @@ def address_of(serving: Serving, port: int) -> str:
     """Where this process listens, as a browser on this machine would be told."""
     scheme = "https" if serving.tls_cert else "http"
     bare = serving.host.strip("[]")
-    host = HERE if bare in _ANY else f"[{bare}]" if ":" in bare else bare
+    host = "[::1]" if bare == "::" else HERE if bare in _ANY else f"[{bare}]" if ":" in bare else bare
     return f"{scheme}://{host}" + ("" if port == USUAL_PORTS[scheme] else f":{port}")
 
 

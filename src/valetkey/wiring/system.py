@@ -70,8 +70,8 @@ class Parts:
 
     @property
     def ours(self) -> bool:
-        """Whether this process made it; a fork has to make its own."""
-        return self.process == os.getpid()
+        """Whether this process made it, and goes on with it: a fork has to make its own, as has who was left behind."""
+        return self.process == os.getpid() and not self.links.ended
 
     def descends_from(self, other: Parts) -> bool:
         """Whether it is that system, or was derived from it."""

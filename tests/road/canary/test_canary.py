@@ -19,6 +19,7 @@ from valetkey.wiring import build
 
 
 class TestOAuth:
+    @pytest.mark.requirement("E-01")
     @pytest.mark.parametrize("client_auth", ["client_secret_post", "client_secret_basic"])
     async def test_from_the_first_link_to_the_last_revocation(self, journey, client_auth):
         watch, server = journey.watch, journey.server

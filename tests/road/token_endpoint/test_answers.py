@@ -169,7 +169,7 @@ class TestSubject:
     async def subject(self, held: Account) -> Subject | None:
         return held.pocket.system.sealer.open_credential(await held.row()).subject
 
-    @pytest.mark.requirement("T-17")
+    @pytest.mark.requirement("T-17", "L-11.refresh")
     @pytest.mark.parametrize("mode", ["ended", "still good"])
     async def test_an_answer_for_somebody_else_is_neither_kept_nor_lent(self, held: Account, mode):
         for name, other in OTHERS.items():

@@ -14,13 +14,15 @@ from valetkey.errors import AuthRefused, InvalidAnswer, InvalidAuthState
 from valetkey.interactions.browser import BROWSER
 from valetkey.interactions.service import identify
 from valetkey.interactions.states import ENDED, RESOLVED, WAITING, Event
-from valetkey.model.interactions import Interaction, Phase
+from valetkey.model.interactions import Interaction, InteractionKind, Phase
 from valetkey.wiring import build
 from valetkey.wiring.system import System
 
 T = TypeVar("T")
 
 WAIT = 300.0
+
+NOT_A_FLOW = "This link is not one of an account that is being connected. Ask the program for a new link."
 
 
 class DurableFuture:
@@ -101,7 +103,7 @@ class Futures:
         if preparing is not None and compare_digest(preparing.state, uid) and preparing.created:
             return FutureData(future=DurableFuture(system, uid), data=preparing.data)
         row = _block(system, lambda: system.interactions.get(identify(uid)))
-        if row is None:
+        if row is None or row.kind is not InteractionKind.CONNECT:
             return None
         private = system.interactions.payload(row).get("private") or {}
         return FutureData(future=DurableFuture(system, uid), data=private.get("future"))
@@ -117,6 +119,8 @@ class Futures:
 
         async def answer() -> None:
             row = await system.interactions.by_state(uid)
+            if row.kind is not InteractionKind.CONNECT:
+                raise InvalidAnswer(NOT_A_FLOW)
             if row.phase in ENDED and row.phase is not Phase.DONE:
                 raise InvalidAnswer(row.reason or f"This flow is {row.phase}. Begin again.")
             if row.phase in WAITING:
@@ -134,7 +138,7 @@ class Futures:
 
         async def withdraw() -> None:
             row = await system.interactions.get(identify(uid))
-            if row is not None and row.phase in WAITING:
+            if row is not None and row.kind is InteractionKind.CONNECT and row.phase in WAITING:
                 if BROWSER.get() is not None:
                     system.interactions.check_browser(row)
                 await system.interactions.move(row, Event.EXPIRE, reason="This flow was withdrawn. Begin again.")

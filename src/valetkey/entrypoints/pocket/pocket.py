@@ -333,10 +333,13 @@ class Pocket:
 
     @property
     def system(self) -> System:
-        """The parts that this works with; made at first need, and made anew after a fork."""
+        """The parts that this works with; made at first need, and anew after a fork or ``mount_valetkey``."""
         if self._system is None or not self._system.ours:
             self._system = self.auth.system
             self._system.links.hold(self)
+            for tool in self.tools.values():
+                if isinstance(tool, FunctionTool) and tool.inline is not None:
+                    self._system.add_inline(tool.inline)
         return self._system
 
     def teardown(self) -> None:

@@ -16,9 +16,10 @@ from valetkey.entrypoints.render import http_status
 from valetkey.entrypoints.rpc.arguments import UnsupportedType
 from valetkey.entrypoints.web import page
 from valetkey.errors import RateLimited, Unauthenticated, ValetkeyError
+from valetkey.identity.handlers import presentable
 from valetkey.scrub import Scrubber
 from valetkey.secret import Secret
-from valetkey.tools.threads import THREADS
+from valetkey.services.table import run
 
 _LONGEST = 1000  # characters of a failure's text
 _SECRET_NAMES = ("token", "key", "secret", "password")
@@ -76,7 +77,7 @@ def _told(error: BaseException, service: str) -> tuple[int, str, dict[str, str]]
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "unknown"
         _log.error("the service %s failed: %s in %s", service, type(error).__qualname__, place)
-    return status, f"RemoteException: {type(error).__name__}: {_text_of(error)}", {}
+    return status, f"RemoteException: {type(error).__name__}: {presentable(error)}", {}
 
 
 def _status(error: BaseException) -> int:
@@ -93,30 +94,24 @@ def _status(error: BaseException) -> int:
             return 500
 
 
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a host program's own exception
-        return ""
-
-
 def _encoded(value: Any) -> bytes:
     """JSON of what a function gave: dataclasses, models, dates and sets too.
 
     Raises:
         RuntimeError: it holds something that JSON has not.
     """
-    from pydantic_core import PydanticSerializationError, to_json
+    from pydantic_core import to_json
 
     try:
         return to_json(value, inf_nan_mode="null", bytes_mode="base64")
-    except (PydanticSerializationError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - a model of the host program's own may raise anything
         raise RuntimeError(f"the function gave a {type(value).__name__} that is no JSON") from None
 
 
 async def _events(values: AsyncIterator[Any], secrets: list[Secret]) -> AsyncIterator[bytes]:
+    done = object()
     try:
-        async for value in values:
+        while (value := await run(lambda: anext(values, done), asynchronous=True)) is not done:
             yield b"data: " + _encoded(value) + b"\n\n"
     except Exception as error:  # noqa: BLE001 - the status is out: the reader is told in the stream
         yield b"event: error\ndata: " + bytes(failure(error, secrets, service="stream").body) + b"\n\n"
@@ -130,5 +125,5 @@ async def _events(values: AsyncIterator[Any], secrets: list[Secret]) -> AsyncIte
 async def _stepped(values: Iterator[Any]) -> AsyncIterator[Any]:
     """A synchronous generator, step by step in threads."""
     done = object()
-    while (value := await THREADS.run(lambda: next(values, done))) is not done:
+    while (value := await run(lambda: next(values, done), asynchronous=False)) is not done:
         yield value

@@ -21,11 +21,12 @@ from valetkey.identity.handlers import is_async
 from valetkey.identity.login import SERVICE
 from valetkey.identity.plugin import AuthPlugin
 from valetkey.model.workspaces import PUBLIC
-from valetkey.services.table import Service, ServiceTable, Who, run
+from valetkey.services.table import Service, ServiceTable, Who, is_ending, run
 
 LoginPage = Callable[[Request, str], Awaitable[Response]]
 
 _COOKIES = frozenset({session_cookie(secure=True), session_cookie(secure=False)})
+_OWN_PAGES = frozenset({(PUBLIC, SERVICE, "profile"), (PUBLIC, SERVICE, "logout")})
 _OWN_KEYS = frozenset({"app", "router", "route", "endpoint", "path_params"})
 
 
@@ -78,6 +79,8 @@ class Apps:
 
     async def _answered(self, request: Request, service: Service, path: str, who: Who) -> Response:
         names = tuple(part for part in path.split("/") if part) or ("index",)
+        if (service.workspace, service.id, *names) in _OWN_PAGES and names[0] in service.ours:
+            return _response(await self._table.call(service, names, {}, who))
         function: Any = None
         if names[0] not in service.ours:  # ours answer calls, and are no pages
             try:
@@ -129,10 +132,11 @@ class _Asgi(Response):
             started = True
             await send(message)
 
+        task = asyncio.current_task()
         try:
             await self._app(self._scope, capped, noted)
-        except Exception as error:
-            if started:
+        except BaseException as error:
+            if started or is_ending(error, task):
                 raise
             await failure(error, service=str(self._scope["service_id"]))(scope, receive, send)
 
@@ -189,8 +193,14 @@ def _response(value: Any) -> Response:
     status, headers, body = value.get("status", 200), value.get("headers") or {}, value.get("body", b"")
     if not isinstance(status, int) or not 200 <= status <= 599 or not isinstance(headers, Mapping):  # noqa: PLR2004
         raise RuntimeError("a page's function has to give a status of 200 to 599, and a dict of headers")
-    content = body.encode() if isinstance(body, str) else bytes(body or b"")
+    if body is not None and not isinstance(body, str | bytes | bytearray):
+        raise RuntimeError("a page's function has to give a body of text or bytes")
     shown = {str(name): str(text) for name, text in headers.items()}
     if any(mark in part for pair in shown.items() for part in pair for mark in "\r\n\0"):
         raise RuntimeError("a header cannot hold a line break")
+    try:
+        content = body.encode() if isinstance(body, str) else bytes(body or b"")
+        "".join([*shown, *shown.values()]).encode("latin-1")
+    except UnicodeEncodeError:
+        raise RuntimeError("a page's function gave half a character, or a header that is not Latin-1") from None
     return Response(content, status_code=status, headers={"x-content-type-options": "nosniff", **shown})

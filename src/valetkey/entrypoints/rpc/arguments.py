@@ -11,9 +11,14 @@ from valetkey.errors import InvalidArguments
 
 MOST_PARAMETERS = 200
 
+DEEPEST = 64
+"""Arrays and objects within each other."""
+
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}(?:[eE][+-]?[0-9]{1,2})?")
 _JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_LONE = re.compile("[\ud800-\udfff]")
 _DROPPED = frozenset({"_mode"})  # which of several clients to ask: there is one
 
 
@@ -69,9 +74,32 @@ def _value(text: str) -> Any:
 
 def _read(body: bytes) -> Any:
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse)
+        text = body.decode("utf-8")
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise InvalidArguments("The arguments are no valid JSON.") from None
+    if text.count("[") + text.count("{") > DEEPEST or _HALF.search(text):
+        _check(value)
+    return value
+
+
+def _check(value: Any) -> None:
+    """Refuse what few programs take: half a character (RFC 8259 §8.2), or what is too deep (§9)."""
+    level, depth = [value], 0
+    while level:
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, str):
+                if _LONE.search(each):
+                    raise InvalidArguments("The arguments hold half a character: a lone surrogate. Send whole ones.")
+            elif isinstance(each, dict):
+                below += each.keys()
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+        level, depth = below, depth + 1
+        if depth > DEEPEST + 1:
+            raise InvalidArguments(f"The arguments are nested too deep. Send at most {DEEPEST} levels.")
 
 
 def _refuse(_: str) -> NoReturn:

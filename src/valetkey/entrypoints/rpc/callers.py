@@ -47,7 +47,8 @@ class Callers:
         shown = await presented(
             request, plugin=self._identity.plugin, secure=secure, trusted_proxies=self._trusted, calls=calls
         )
-        if shown.scheme == NOTHING and session_cookie(secure=secure) in request.cookies:
+        plugin = self._identity.plugin  # one that looks for the token itself may find none: then nobody calls
+        if shown.scheme == NOTHING and not plugin.finds and session_cookie(secure=secure) in request.cookies:
             raise Denied("Another site's page sent this request. Call from a page of this server, or with a token.")
         try:
             caller = await self._identity.chain.identify(shown)
@@ -61,11 +62,16 @@ class Callers:
         return shown, Who(caller=caller, workspace=workspace, address=shown.address, agent=agent)
 
     async def _acts_in(self, caller: Caller, named: str) -> str:
-        """A token's own workspace; else the URL's, where its user may read there; else the user's (contract 3.2)."""
+        """A token's own workspace; else the URL's; else the user's (contract 3.2): the first where its user may read.
+
+        A token's own one stands alone. Who may read in none acts where everybody does: the name of a workspace tells
+        services who calls.
+        """
         user = caller.user
         if user is None or user.is_anonymous:
             return ANONYMOUS_WORKSPACE
-        if user.scope is not None and user.scope.current_workspace:
-            return user.scope.current_workspace
-        held = await self._identity.workspaces.permission(caller, named)
-        return named if includes(held, UserPermission.read) else user.get_workspace()
+        bound = None if user.scope is None else user.scope.current_workspace
+        for name in (bound,) if bound else (named, user.get_workspace()):
+            if includes(await self._identity.workspaces.permission(caller, name), UserPermission.read):
+                return name
+        return ANONYMOUS_WORKSPACE

@@ -96,6 +96,8 @@ class _Services:
             tokens=identity.tokens,
             chain=identity.chain,
             permission_of=identity.workspaces.permission,
+            plugin=identity.plugin,
+            limits=identity.limits,
         )
 
     def routes(self) -> list[BaseRoute]:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from valetkey.errors import StartupFailed
-from valetkey.identity.handlers import outcome
+from valetkey.identity.handlers import outcome, presentable
 from valetkey.identity.login import SERVICE
 from valetkey.model.workspaces import PUBLIC
 from valetkey.services.handle import Server
@@ -166,5 +166,5 @@ def _function(module: ModuleType, name: str) -> Callable[[object], Any]:
 
 
 def _failed(name: str, error: BaseException) -> str:
-    text = " ".join(str(error).split())[:_SHOWN]
+    text = " ".join(presentable(error).split())[:_SHOWN]
     return f"The startup function {name} failed: {type(error).__name__}{': ' if text else ''}{text}"

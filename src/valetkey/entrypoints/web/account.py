@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from starlette.routing import BaseRoute, Route
 from valetkey.connections.health import describe
 from valetkey.entrypoints.web import page, words
 from valetkey.entrypoints.web.forms import Forms
+from valetkey.entrypoints.web.password import is_local
 from valetkey.entrypoints.web.presented import drop_session
 from valetkey.entrypoints.web.session import SIGN_IN, Browsers, Signed
 from valetkey.errors import InvalidAnswer, NotFound, UnknownProvider
@@ -73,7 +75,7 @@ class AccountPages:
         """All of it."""
         now = self._system.clock.now()
         tokens = await self._identity.tokens.list(signed.caller)
-        connections = await self._system.stores.connections.of_owner(signed.caller.owner)
+        connections = await self._own_connections(signed)
         return page.show(
             "account.html",
             token=self._forms.issue(request, signed.session),
@@ -84,6 +86,7 @@ class AccountPages:
             roles=[page.plain(role) for role in signed.user.roles],
             workspace=page.plain(signed.caller.owner.workspace),
             admin=signed.is_admin,
+            local=is_local(signed.user),
             sessions=[_session(each, now, signed.session) for each in tokens if each.kind is TokenKind.SESSION],
             tokens=[_token(each, now) for each in tokens if each.kind in PROGRAMS],
             connections=[self._connection(each, now) for each in connections],
@@ -189,10 +192,22 @@ class AccountPages:
 
     async def _own_connection(self, request: Request, signed: Signed) -> Connection:
         wanted = request.path_params["id"]
-        for connection in await self._system.stores.connections.of_owner(signed.caller.owner):
+        for connection in await self._own_connections(signed):
             if connection.id == wanted:
                 return connection
         raise NotFound(_NO_SUCH)
+
+    async def _own_connections(self, signed: Signed) -> list[Connection]:
+        """In every workspace in which this person, or a program of theirs, acts."""
+        owner = signed.caller.owner
+        found: list[Connection] = []
+        tokens = await self._identity.tokens.list(signed.caller)
+        shared = await self._identity.workspaces.list(signed.caller)
+        for name in dict.fromkeys(
+            (owner.workspace, *(token.owner.workspace for token in tokens), *(each.id for each in shared))
+        ):
+            found += await self._system.stores.connections.of_owner(replace(owner, workspace=name))
+        return found
 
     def _connection(self, connection: Connection, now: float) -> dict[str, Any]:
         condition = describe(connection, now=now)

@@ -22,6 +22,7 @@ from valetkey.entrypoints.web.forms import Forms
 from valetkey.entrypoints.web.guard import Guard
 from valetkey.entrypoints.web.links import link_routes
 from valetkey.entrypoints.web.login import LoginPages
+from valetkey.entrypoints.web.password import PasswordPages
 from valetkey.ports.world import Home
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def page_door(
         *([Route("/", show_root, methods=["GET"])] if root else []),
         *login.routes(),
         *AccountPages(identity, forms, **about).routes(),
+        *PasswordPages(identity, forms, **about).routes(),
         *AdminPages(identity, forms, **about).routes(),
         *FirstAdminPages(identity, forms, **about).routes(),
         *link_routes(identity, forms, base_url=base_url, program=program, trusted_proxies=trusted_proxies),

@@ -52,8 +52,10 @@ async def first_admin_link(identity: Identity, *, base_url: str) -> str:
     interactions = identity.system.interactions
     found = await interactions.find(InteractionKind.SIGN_IN, NOBODY, TOPIC)
     now = identity.system.clock.now()
-    if found is not None and found.phase in WAITING and found.expires_at - now < LIFETIME / 2:
-        await interactions.move(found, Event.EXPIRE, reason="A newer link was printed.")
+    if found is not None and (found.phase not in WAITING or found.expires_at - now < LIFETIME / 2):
+        # Also one at which somebody's try did not end well: nobody could use it, and it would stand in the way.
+        over = Event.FAIL if found.phase is Phase.SETTLING else Event.EXPIRE
+        await interactions.move(found, over, reason="A newer link was printed.")
 
     async def begin(_: str) -> dict[str, Any]:
         return {}

@@ -17,7 +17,7 @@ from valetkey.errors import Denied, InvalidAnswer
 from valetkey.ports.world import Entropy
 
 _NONCE = re.compile(r"[A-Za-z0-9_-]{43}")
-_LIFE = 600  # seconds; as long as a link lives
+_LIFE = 86_400  # seconds: a page may stay open in a tab; what its form is for has an end of its own
 _FIELDS = 32
 _NEXT = "Open the link from your program again, and send the form from there."
 
@@ -79,7 +79,7 @@ class Forms:
             Denied: it does not come from the page that we showed to this browser.
             InvalidAnswer: it cannot be read.
         """
-        self._check_origin(request)
+        self.check_origin(request)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
             raise Denied(f"This form was sent in a way that our page does not send it. {_NEXT}")
@@ -90,7 +90,7 @@ class Forms:
             raise Denied(f"This form does not belong to a page that we showed to this browser. {_NEXT}")
         return fields
 
-    def _check_origin(self, request: Request) -> None:
+    def check_origin(self, request: Request) -> None:
         """Refuse another site's form (Fetch Metadata; RFC 6454 §7).
 
         Another port of this machine is another origin, though the same site. With ``Referrer-Policy:

@@ -230,6 +230,8 @@ async def confirm_link(
     if interaction is None or interaction.kind is not InteractionKind.CONNECT:
         raise NotFound("There is no such link here. Ask for a new one.")
     owner = owner_of(thread_id)
+    if owner.issuer == ANONYMOUS:
+        raise Denied("Nobody signed in, so there is nobody to confirm it for. Have the person sign in first.")
     who = {"issuer": owner.issuer, "subject": owner.subject, "workspace": interaction.owner.workspace}
     if (owner.issuer, owner.subject) != (interaction.owner.issuer, interaction.owner.subject):
         details = _about(interaction)

@@ -76,7 +76,8 @@ class LoginPages:
         return response
 
     async def sign_out(self, request: Request) -> Response:
-        """End this session; with ``everywhere`` all of this user's."""
+        """End this session; with ``everywhere`` all of this user's. Another site cannot have it done."""
+        self._forms.check_origin(request)
         visit = await self._browsers.visit(request)
         if visit.caller is not None:
             fields = await self._forms.read(request, visit.caller.token)

@@ -9,7 +9,7 @@ from valetkey.audit import Audit
 from valetkey.errors import RateLimited, Unauthenticated
 from valetkey.identity.accounts import Accounts, fold
 from valetkey.identity.tokens import Tokens
-from valetkey.limits import FAILED_LOGINS_FROM_ADDRESS, FAILED_LOGINS_OF_ACCOUNT, Limit, Limits
+from valetkey.limits import FAILED_LOGINS_FROM_ADDRESS, FAILED_LOGINS_OF_ACCOUNT, Limit, Limits, Watch
 from valetkey.model.accounts import Account
 from valetkey.model.audit import Action, Entry
 from valetkey.model.caller import OURS
@@ -24,7 +24,17 @@ WRONG = "Name or password is wrong."
 class LocalLogin:
     """Signs in by name and password; for use on the home loop."""
 
-    def __init__(self, *, accounts: Accounts, tokens: Tokens, limits: Limits, audit: Audit, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        tokens: Tokens,
+        limits: Limits,
+        audit: Audit,
+        clock: Clock,
+        watch: Watch | None = None,
+    ) -> None:
+        self._watch = watch
         self._accounts = accounts
         self._tokens = tokens
         self._limits = limits
@@ -44,18 +54,7 @@ class LocalLogin:
             Unauthenticated: name or password is wrong, or the account is disabled.
             RateLimited: too many sign-ins failed, for this account or from this address.
         """
-        account = await self._accounts.get(name)
-        counted = _counted(name, address)
-        await self._look(counted, account, address)
-        hashed = None if account is None else account.password_hash
-        right = await self._accounts.passwords.matches(hashed, password)
-        if not right or account is None or account.disabled:
-            for limit, who in counted:
-                await self._limits.count(limit, who)
-            self._tell(account, "failed", address)
-            raise Unauthenticated(WRONG)
-        # Again: of many that came at once, one may not be right after the others were wrong too often.
-        await self._look(counted, account, address)
+        account = await self.check(name, password, address=address)
         if self._accounts.passwords.is_dated(account.password_hash):
             await self._accounts.rehash(account, password)
         user, owner = self._accounts.user_of(account), self._accounts.owner_of(account)
@@ -69,13 +68,38 @@ class LocalLogin:
         self._tell(account, "ok", address)
         return secret, token
 
+    async def check(self, name: str, password: Secret, *, address: str) -> Account:
+        """The account of that name, where that is its password; a wrong one counts as a sign-in that failed.
+
+        Raises:
+            Unauthenticated, RateLimited: as ``sign_in``.
+        """
+        account = await self._accounts.get(name)
+        counted = _counted(name, address)
+        await self._look(counted, account, address)
+        hashed = None if account is None else account.password_hash
+        right = await self._accounts.passwords.matches(hashed, password)
+        if not right or account is None or account.disabled:
+            for limit, who in counted:
+                await self._limits.count(limit, who)
+            await self._failed(account, "failed", address)
+            raise Unauthenticated(WRONG)
+        # Again: of many that came at once, one may not be right after the others were wrong too often.
+        await self._look(counted, account, address)
+        return account
+
     async def _look(self, counted: Sequence[tuple[Limit, str]], account: Account | None, address: str) -> None:
         try:
             for limit, who in counted:
                 await self._limits.look(limit, who)
         except RateLimited:
-            self._tell(account, "limited", address)
+            await self._failed(account, "limited", address)
             raise
+
+    async def _failed(self, account: Account | None, outcome: str, address: str) -> None:
+        self._tell(account, outcome, address)
+        if self._watch is not None:
+            await self._watch.failed(subject="" if account is None else account.id, address=address)
 
     def _tell(self, account: Account | None, outcome: str, address: str) -> None:
         # What was typed as a name is not noted: it may have been the password.
