@@ -141,7 +141,7 @@ async def test_who_only_looks_sees_what_others_counted_and_for_how_long(emptied)
     one, other = Process(emptied.url), Process(emptied.url)
     await one.add(amount=3)
     assert await other.add(amount=0) == 3
-    assert 59 < other.counters.left("k") <= 60
+    assert 59 < (other.counters.left("k") or 0) <= 60
     assert emptied.tell("EXISTS", "{valetkey}:count:other") == b":0"
     assert await other.add("other", 0) == 0
     assert emptied.tell("EXISTS", "{valetkey}:count:other") == b":0"

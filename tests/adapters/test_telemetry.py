@@ -230,6 +230,9 @@ class LateHome:
     def block(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         raise NotImplementedError
 
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        raise NotImplementedError
+
     def quiet(self) -> None:
         raise NotImplementedError
 

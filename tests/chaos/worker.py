@@ -126,7 +126,7 @@ class Worker:
     async def main(self) -> None:
         self.tell("start")
         threading.Thread(target=self.obey, daemon=True).start()
-        self.system.home.spawn(partial(self.heart, "home loop"))  # type: ignore[attr-defined]
+        self.system.home.spawn(partial(self.heart, "home loop"))
         await self.connect_all()
         self.tell("ready")
         async with asyncio.TaskGroup() as group:

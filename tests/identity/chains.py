@@ -97,8 +97,8 @@ class Chained:
 
     async def looked(self) -> None:
         """Let the look at the database that is under way end."""
-        while self.stops._looking is not None:
-            await asyncio.sleep(0)
+        if self.stops._looking is not None:
+            await self.stops._looking
 
     @staticmethod
     def hash_of(text: str) -> str:

@@ -108,7 +108,7 @@ async def test_the_token_outlives_the_browser_that_confirmed_and_ends_when_its_p
     assert row is not None
     assert (row.parent, row.kind, row.name) == ("", TokenKind.ACCESS, "login")
     await place.tokens.sign_out(ada)
-    assert await place.identify(token)
+    assert (await place.identify(token)).owner == ada.owner
     _, again = await place.signed_in()
     await place.tokens.sign_out(again, everywhere=True)
     with pytest.raises(Exception, match="revoked"):

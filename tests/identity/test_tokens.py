@@ -398,7 +398,7 @@ async def test_a_foreign_text_is_stopped_until_it_ends_by_itself(instance):
     text = minted(instance.clock, iss="https://acme.example", exp=ends)
     assert await instance.tokens.revoke_text(caller, text) == 1
     stops = await instance.database.stops.since(0)
-    assert {stop.ends_at for stop in stops} == {ends}
+    assert {stop.ends_at for stop in stops} == {ends + 30}  # verifiers let clocks differ by as much
     assert all(text not in stop.target for stop in stops)
 
 

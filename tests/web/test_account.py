@@ -359,7 +359,7 @@ async def test_a_new_password_takes_the_place_of_the_old_one_and_ends_all_else(s
         ({"current": PASSWORD, "password": new, "again": f"{new}!"}, "differ"),
         ({"current": PASSWORD, "password": "short", "again": "short"}, "12"),
     ):
-        wrong = await jar.submit("/account/password", page, **fields)
+        wrong = await jar.submit("/account/password", page, form="", headers=None, **fields)
         assert (wrong.status, said in wrong.text) == (400, True)
     assert (await jar.submit("/account/password", page, current=PASSWORD, password=new, again=new)).status == 303
     assert (await jar.get("/account")).status == 200
@@ -375,7 +375,7 @@ async def test_a_password_is_not_guessed_on_the_page_that_changes_it(site: Peopl
     jar = await site.signed_in("ann")
     page = await jar.get("/account/password")
     guess = {"current": "a guess of somebody else", "password": "x" * 12, "again": "x" * 12}
-    codes = [(await jar.submit("/account/password", page, **guess)).status for _ in range(11)]
+    codes = [(await jar.submit("/account/password", page, form="", headers=None, **guess)).status for _ in range(11)]
     assert codes[-1] == 429
 
 

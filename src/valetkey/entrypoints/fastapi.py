@@ -84,7 +84,7 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
     return mounted
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _told(_: Request, error: Exception) -> Response:
     """What a route of the app let pass, such as ``AuthRequired`` with its link, by the table of errors."""
     known = error if isinstance(error, ValetkeyError) else ValetkeyError("")
     content = {"detail": known.message, "code": known.code}

@@ -60,8 +60,10 @@ class Workspaces:
 
         Raises:
             NotFound: there is none of that name, or none that the caller may read.
+            Denied: the token is for one purpose only.
             InvalidArguments: that can be no workspace.
         """
+        check_general(caller)
         check_name(name, what="workspace")
         row = await self._found(caller, name)
         if row is not None:

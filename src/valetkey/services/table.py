@@ -254,12 +254,10 @@ async def run(work: Callable[[], Any], *, asynchronous: bool) -> Any:
             if error is not None:
                 raise error
         return await value if inspect.isawaitable(value) else value
-    except Exception:
-        raise
-    except BaseException as error:
-        if is_ending(error, task):
+    except BaseException as ended:
+        if isinstance(ended, Exception) or is_ending(ended, task):
             raise
-        raise RuntimeError(f"the function raised {type(error).__name__}") from None
+        raise RuntimeError(f"the function raised {type(ended).__name__}") from None
 
 
 def is_ending(error: BaseException, task: asyncio.Task[Any] | None) -> bool:

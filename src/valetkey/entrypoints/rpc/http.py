@@ -180,6 +180,7 @@ async def _attended(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
 
     Raises:
         _Gone: the caller went, and it did not end soon.
+        RuntimeError: it cancelled itself.
     """
     call = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_left(request))
@@ -189,6 +190,8 @@ async def _attended(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
             await asyncio.wait({call}, timeout=_GRACE)
         if not call.done():
             raise _Gone
+        if call.cancelled():  # by itself: nobody here ended it
+            raise RuntimeError("the function ended its own task")
         return call.result()
     finally:
         for task in (call, gone):
