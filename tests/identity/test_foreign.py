@@ -334,7 +334,7 @@ WRONG = [
 
 
 @pytest.mark.requirement("J-39", "K-06")
-@pytest.mark.parametrize("changed", WRONG, ids=lambda changed: " ".join(changed))
+@pytest.mark.parametrize("changed", WRONG, ids=" ".join)
 def test_j39_k06_an_issuer_that_cannot_be_judged_safely_ends_the_start(changed):
     with pytest.raises(InvalidSetting):
         House(trusted(**changed))

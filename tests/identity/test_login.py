@@ -30,6 +30,12 @@ async def place() -> AsyncIterator[Place]:
     made.end()
 
 
+async def test_a_workspace_of_half_a_character_begins_no_login(place: Place):
+    with pytest.raises(InvalidArguments):
+        await place.login.start(workspace="\ud800")
+    assert place.audit.of("login_start") == []
+
+
 @pytest.mark.requirement("C5.woken")
 async def test_started_on_one_instance_confirmed_on_another_checked_on_a_third():
     stores = Stores()

@@ -65,6 +65,7 @@ async def test_a_parser_may_be_any_kind_of_function(place: Place, parser):
     ("error", "shown"),
     [
         (ValueError("Token expired"), "Token expired"),
+        (ValueError("no answer from http://me:pw@db/"), "no answer from http://***@db/"),
         (ValueError(f"no such token: {TOKEN}"), REFUSED),
         (ValueError(f"no such token: {TOKEN[4:14]}"), REFUSED),
         (ValueError(TOKEN[:4]), REFUSED),
@@ -129,6 +130,24 @@ async def test_an_answer_that_is_no_user_is_a_401_and_one_line(place: Place, val
     (record,) = caplog.records
     assert "odd" in record.getMessage()
     assert TOKEN not in caplog.text
+
+
+async def test_a_parser_whose_classes_break_is_a_401(place: Place):
+    class Odd(ValueError):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    class Other(UserInfo):
+        def model_dump(self, **_: Any) -> dict[str, Any]:
+            raise KeyError("id")
+
+    def raises(token):
+        raise Odd
+
+    for parser in (raises, lambda token: Other(id="guest", roles=[])):
+        place.plugin.set_parse_token_function(parser)
+        with pytest.raises(Unauthenticated, match="not accepted"):
+            await place.identify(TOKEN)
 
 
 @pytest.mark.requirement("seed004.bp-async", "d22.answers")

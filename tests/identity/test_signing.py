@@ -190,6 +190,26 @@ async def test_such_a_token_has_its_own_workspace_and_an_admin_has_all():
 @pytest.mark.parametrize(
     "change",
     [
+        {"exp": 10**11},
+        {"exp": 1_750_000_000 + 32 * 86_400},
+        {"iat": None, "exp": 1_750_000_000 + 32 * 86_400},
+        {"jti": "a\0b"},
+        {"jti": "\x1b[2J"},
+        {"jti": "j" * 257},
+        {"jti": 5},
+    ],
+)
+async def test_such_a_token_that_lives_too_long_or_has_no_fit_id_is_refused(change):
+    instance = Instance(secret=SHARED)
+    with pytest.raises(Unauthenticated):
+        await instance.bearer(minted(instance.clock, **change))
+    longest = minted(instance.clock, exp=int(instance.clock.now()) + 31 * 86_400, jti="j" * 256)
+    assert (await instance.bearer(longest)).token == "j" * 256
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         {"exp": None},
         {"scope": None},
         {"scope": ["ws:a#r"]},

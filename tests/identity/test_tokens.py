@@ -530,6 +530,7 @@ async def test_a_child_has_what_the_contract_says(instance):
         workspaces={"ws-user-ann": UserPermission.read_write},
         client_id="c1",
         extra_scopes=["files:read"],
+        self_given=["files:read"],
     )
     assert (child.owner, token.parent) == (ANN, caller.token)
     grandchild, _ = await instance.tokens.issue(TokenKind.ACCESS, child.user, child.owner)

@@ -57,6 +57,49 @@ async def test_two_principals_of_different_issuers_never_share_one(instance):
     assert await instance.workspaces.permission(first, "ws-user-bob") is UserPermission.admin
 
 
+async def test_the_own_workspace_is_whose_permission_is_asked_first(instance, monkeypatch):
+    first, second = caller("bob"), caller("bob", issuer=ACME, how="foreign")
+    asked = [await instance.workspaces.permission(who, "ws-user-bob") for who in (first, second, first)]
+    assert asked == [UserPermission.admin, None, UserPermission.admin]
+    row = await instance.database.workspaces.get("ws-user-bob")
+    assert row is not None
+    assert row.config["principal"] == [OURS, "bob"]
+    reader = caller("carl", issuer=ACME, workspaces={"ws-user-carl": UserPermission.read})
+    await instance.workspaces.permission(reader, "ws-user-bob")
+    assert [each.id for each in await instance.database.workspaces.page()] == ["ws-user-bob"]
+
+
+async def test_whose_the_own_workspace_is_costs_one_question_a_minute(instance, monkeypatch):
+    monkeypatch.setattr(workspaces, "REMEMBERED", 2)
+    store, asked = instance.database.workspaces, list[str]()
+    get = store.get
+
+    async def counted(name):
+        asked.append(name)
+        return await get(name)
+
+    monkeypatch.setattr(store, "get", counted)
+    for _ in range(3):
+        await instance.workspaces.permission(caller(), "ws-user-ann")
+    assert asked == ["ws-user-ann"]
+    instance.clock.advance(workspaces.KEEP)
+    await instance.workspaces.permission(caller(), "ws-user-ann")
+    assert asked == ["ws-user-ann"] * 2
+    for name in ("bob", "carl", "ann"):  # two are remembered
+        await instance.workspaces.permission(caller(name), f"ws-user-{name}")
+    assert asked[2:] == ["ws-user-bob", "ws-user-carl", "ws-user-ann"]
+
+
+async def test_of_two_instances_one_makes_the_own_workspace(instance):
+    other = Instance(clock=instance.clock, database=instance.database)
+    theirs = caller("bob", issuer=ACME, how="foreign")
+    held = await asyncio.gather(
+        instance.workspaces.permission(caller("bob"), "ws-user-bob"),
+        other.workspaces.permission(theirs, "ws-user-bob"),
+    )
+    assert sorted(held, key=str) == sorted([UserPermission.admin, None], key=str)
+
+
 async def test_an_owner_by_address_is_one_of_the_same_issuer(instance):
     await instance.workspaces.create(caller(), "lab-1", owners=["bob@example.org", "carl"])
     bob = caller("bob", email="bob@example.org")
@@ -76,9 +119,10 @@ async def test_a_workspace_that_a_host_programs_parser_names_is_made_on_first_us
     assert (await instance.workspaces.ensure(mate, "api-workspace")).id == "api-workspace"
 
 
-async def test_a_parser_gives_nobody_a_part_in_somebody_elses_workspace(instance):
+@pytest.mark.parametrize("how", [CUSTOM, "access"])
+async def test_a_parser_gives_nobody_a_part_in_somebody_elses_workspace(instance, how):
     await instance.workspaces.create(caller(), "lab-1")
-    who = caller("eve", issuer=CUSTOM, how=CUSTOM, workspaces={"lab-1": UserPermission.admin})
+    who = caller("eve", issuer=CUSTOM, how=how, workspaces={"lab-1": UserPermission.admin})
     assert await instance.workspaces.permission(who, "lab-1") is None
     with pytest.raises(NotFound):
         await instance.workspaces.ensure(who, "lab-1")

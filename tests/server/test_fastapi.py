@@ -18,7 +18,7 @@ from valetkey.entrypoints.fastapi import Mounted
 from valetkey.errors import InvalidArguments, InvalidSetting
 from valetkey.model.caller import OURS, Owner
 from valetkey.model.tokens import TokenKind
-from valetkey.model.users import create_scope
+from valetkey.model.users import UserPermission, create_scope
 from valetkey.wiring import build
 
 BASE = "http://127.0.0.1:8000"
@@ -146,6 +146,33 @@ async def test_permissions_and_scopes() -> None:
         assert (await ask(app, "/bills", purpose)).status == 200
         assert (await ask(app, "/bills", await token_of(mounted))).status == 403
         assert (await ask(app, "/write", method="POST")).status == 401
+
+
+async def test_two_issuers_users_of_one_id_are_not_both_let_into_one_workspace() -> None:
+    app, mounted = app_with()
+    async with alive(app):
+        await mounted.identity.plugin.register_auth_service(
+            parse_token=lambda text: UserInfo(id="ada", roles=[]) if text == "a-key-of-theirs" else None
+        )
+        first = (await ask(app, "/write", await token_of(mounted), "POST")).status
+        second = (await ask(app, "/write", "a-key-of-theirs", "POST")).status
+        assert (first, second) == (200, 403)
+
+
+async def test_what_an_app_does_to_its_user_is_not_remembered_for_the_next_request() -> None:
+    app, mounted = app_with()
+
+    @app.get("/elevate")
+    async def elevate(user: User) -> None:
+        user.roles.append("admin")
+        assert user.scope is not None
+        user.scope.workspaces["*"] = UserPermission.admin
+
+    async with alive(app):
+        token = await token_of(mounted, "bob")
+        assert (await ask(app, "/write", token, "POST")).status == 403
+        assert (await ask(app, "/elevate", token)).status == 200
+        assert (await ask(app, "/write", token, "POST")).status == 403
 
 
 @pytest.mark.parametrize("text", ["ws", "ws#", "#rw", "ws#write", ""])

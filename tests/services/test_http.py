@@ -99,6 +99,30 @@ async def test_arguments_that_cannot_be_are_no_500(place: Place, body, kind, sta
     assert answer.json()["success"] is False
 
 
+@pytest.mark.parametrize("inner", ["", "1"])
+async def test_arguments_are_64_levels_deep_and_no_more(place: Place, inner):
+    client = await put(place, SERVICE)
+    for levels, status in {63: 200, 64: 400, 500: 400}.items():  # in an object, which is one
+        data = "[" + "[]," * 9 + "[" * (levels - 1) + inner + "]" * levels
+        answer = await client.post("/public/services/ws/echo", content=f'{{"data": {data}}}'.encode(), headers=JSON)
+        assert answer.status_code == status
+        assert status == 200 or "nested too deep" in answer.json()["detail"]
+    assert (await client.post("/public/services/ws/echo", json={"data": [[]] * 80}, headers=JSON)).json() == [[]] * 80
+
+
+@pytest.mark.parametrize("data", ['"\\ud800"', '{"\\uDC00": 1}', '[["\\udC00\\uD800"]]'])
+async def test_half_a_character_is_a_400(place: Place, data):
+    client = await put(place, SERVICE)
+    path, body = "/public/services/ws/echo", f'{{"data": {data}}}'
+    asked = [
+        await client.post(path, content=body.encode(), headers=JSON),
+        await client.get(path, params={"data": data if data[0] in "[{" else f"[{data}]"}),
+    ]
+    assert [(each.status_code, "half a character" in each.json()["detail"]) for each in asked] == [(400, True)] * 2
+    whole = await client.post(path, content=b'{"data": "\\ud83d\\udd11"}', headers=JSON)
+    assert whole.json() == "\U0001f511"
+
+
 @pytest.mark.parametrize("query", ["a=1&a=2", "a=%ff", "&".join(f"a{n}=1" for n in range(300)), "b=2"])
 async def test_a_query_that_cannot_be_is_a_400(place: Place, query):
     client = await put(place, SERVICE)
@@ -158,6 +182,62 @@ async def test_what_is_no_json_is_the_services_fault(place: Place):
     assert (answer.status_code, answer.json()["success"]) == (500, False)
 
 
+async def cancelled() -> None:
+    task = asyncio.create_task(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+async def cancels_itself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def closed() -> None:
+    raise GeneratorExit
+
+
+def closed_in_thread() -> None:
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize("function", [cancelled, cancels_itself, closed, closed_in_thread])
+async def test_a_function_that_ends_its_own_task_is_a_500(place: Place, function):
+    client = await put(place, {"id": "odd", "type": "functions", "config": {"visibility": "public"}, "end": function})
+    for path in ("/public/services/odd/end", "/public/apps/odd/end"):
+        if path.startswith("/public/apps"):
+            place.table.register(
+                {"id": "odd", "type": "functions", "config": {"visibility": "public"}, "end": lambda _: function()},
+                workspace=PUBLIC,
+                overwrite=True,
+            )
+        if function is cancels_itself and "apps" in path:
+            continue  # there it is the request's own task
+        answer = await client.post(path)
+        assert (answer.status_code, answer.json()["success"]) == (500, False), path
+
+
+async def test_a_stream_that_ends_its_own_task_is_told_in_the_stream(place: Place):
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+        await cancelled()
+
+    client = await put(place, {"id": "odd", "config": {"visibility": "public"}, "stream": stream})
+    answer = (await client.post("/public/services/odd/stream")).text
+    assert answer.startswith("data: 1\n\nevent: error\n")
+
+
+async def test_a_failure_is_told_without_credentials_of_others(place: Place):
+    client = await put(place, SERVICE)
+    text = "GET https://user:hunter-22@db.example/x with Authorization: Bearer abcdef-1 and basic dXNlcjpwdw=="
+    answer = await client.post("/public/services/calc/raises", json={"kind": "ValueError", "text": text})
+    assert answer.json()["detail"] == (
+        "RemoteException: ValueError: GET https://***@db.example/x with Authorization: Bearer *** and basic ***"
+    )
+
+
 async def test_a_call_that_takes_too_long_is_a_504(place: Place):
     service = {"id": "slow", "config": {"visibility": "public"}, "wait": lambda: asyncio.Event().wait()}
     client = await put(place, service, deadline=0.05)
@@ -211,6 +291,16 @@ async def test_a_workspace_says_who_may_not(place: Place):
     detail = "anonymouz-http has no permission to access ws-user-bob"
     assert (answer.status_code, answer.json()) == (403, {"success": False, "detail": detail})
     assert (await client.get("/public/info", headers=bearer(ROOT_TOKEN))).json()["id"] == "public"
+
+
+async def test_a_browser_is_nobody_where_get_token_finds_none(place: Place):
+    client = await place.serve()
+    session, _ = await place.signed_in()
+    cookie = {"cookie": f"valetkey={session}", "sec-fetch-site": "same-origin"}
+    await place.plugin.register_auth_service(get_token=lambda scope: None)
+    assert (await client.get("/public/services/", headers=cookie)).status_code == 200
+    assert (await client.post("/public/services/ws/echo", json={"data": 1}, headers=cookie)).json() == 1
+    assert (await client.post("/public/services/ws/list_tokens", headers=cookie)).status_code == 403
 
 
 async def test_a_session_counts_only_where_our_own_page_sent_it(place: Place):

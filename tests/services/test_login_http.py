@@ -91,6 +91,20 @@ async def test_profile_and_logout_say_where_our_pages_are(place: Place):
     client = await place.serve()
     assert (await client.post(f"{HERE}/logout", json={"config": {}})).json()["logout_url"].startswith(BASE)
     assert (await client.get(f"{HERE}/profile")).json()["status"] == 302
+    page = await client.get("/public/apps/hypha-login/profile")
+    assert (page.status_code, page.headers["location"]) == (302, f"{BASE}/account")
+    assert (await client.get("/public/apps/hypha-login/logout")).json()["logout_url"].startswith(BASE)
+    assert (await client.get("/public/apps/hypha-login/check")).status_code == 404
+
+
+@pytest.mark.parametrize("workspace", [{"a": 1}, ["ws"], 5, False, "x" * 300, "ws-\n"])
+async def test_a_workspace_that_can_be_none_is_a_400(place: Place, workspace):
+    client = await place.serve()
+    token = await place.access()
+    key = (await client.post(f"{HERE}/start")).json()["key"]
+    for name, told in {"report": {"key": key, "token": token}, "start": {}}.items():
+        answer = await client.post(f"{HERE}/{name}", json={**told, "workspace": workspace})
+        assert (answer.status_code, "workspace has to be" in answer.json()["detail"]) == (400, True)
 
 
 @pytest.mark.requirement("seed004.login-page", "seed004.replaces")

@@ -112,8 +112,10 @@ class Issued:
             check_general(caller)
         now, by, count, stopped = self._clock.now(), _name_of(caller), 0, False
         for name in sorted(names):
-            if await self._store.get(name) is not None:
+            row = await self._store.get(name)
+            if row is not None:
                 count += await self._store.revoke(name, now=now, by=by, reason="revoked")
+                await self._stop_for_good([row], by=by, reason="revoked")
             elif ends is None or ends > now:
                 latest = now + self.max_lifetime + _SPARE
                 until = latest if ends is None else min(ends, latest)
@@ -143,17 +145,30 @@ class Issued:
     async def end(self, token: Token, *, by: str, reason: str = "revoked") -> int:
         """Revoke it and all that was made with it, whoever may; how many."""
         count = await self._store.revoke(token.id, now=self._clock.now(), by=by, reason=reason)
+        await self._stop_for_good([token], by=by, reason=reason)
         await self._stops.changed()
         await self._noted(Action.TOKEN_REVOKE, token.owner, user=by, what=token.id, ended=count)
         return count
 
     async def end_all(self, issuer: str, subject: str, *, by: str, reason: str, keep: str = "") -> int:
         """Revoke all that a principal has, of every kind, but the one with the id ``keep``; how many."""
+        rows = await self._store.of_principal(issuer, subject)
         count = await self._store.revoke_all(
             issuer, subject, kinds=frozenset(TokenKind), keep=keep, now=self._clock.now(), by=by, reason=reason
         )
+        await self._stop_for_good([row for row in rows if row.id != keep], by=by, reason=reason)
         await self._stops.changed()
         return count
+
+    async def _stop_for_good(self, rows: Sequence[Token], *, by: str, reason: str) -> None:
+        """What others issued is good for as long as they say: where it has no end, its stop has none either."""
+        for row in rows:
+            known = self._stops.why(StopKind.TOKEN, row.id)
+            if row.kind is not TokenKind.CUSTOM or row.expires_at is not None:
+                continue
+            if known is None or known.ends_at is not None:
+                now = self._clock.now()
+                await self._stops.put(Stop(kind=StopKind.TOKEN, target=row.id, by=by, reason=reason, created_at=now))
 
     async def _noted(self, action: Action, owner: Owner, *, user: str, what: str, ended: int) -> None:
         with contextlib.suppress(StoreUnavailable):  # it is done, and the log says that it lost a record

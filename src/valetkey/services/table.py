@@ -247,17 +247,19 @@ async def run(work: Callable[[], Any], *, asynchronous: bool) -> Any:
     """
     task = asyncio.current_task()
     try:
-        if asynchronous:
-            value = work()
-        else:
-            value, error = await THREADS.run(lambda: outcome(work, ()))
-            if error is not None:
-                raise error
+        value = work() if asynchronous else await _in_thread(work)
         return await value if inspect.isawaitable(value) else value
-    except BaseException as ended:
-        if isinstance(ended, Exception) or is_ending(ended, task):
+    except BaseException as error:
+        if isinstance(error, Exception) or is_ending(error, task):
             raise
-        raise RuntimeError(f"the function raised {type(ended).__name__}") from None
+        raise RuntimeError(f"the function raised {type(error).__name__}") from None
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    value, error = await THREADS.run(lambda: outcome(work, ()))
+    if error is not None:
+        raise error
+    return value
 
 
 def is_ending(error: BaseException, task: asyncio.Task[Any] | None) -> bool:

@@ -85,21 +85,18 @@ def _read(body: bytes) -> Any:
 
 def _check(value: Any) -> None:
     """Refuse what few programs take: half a character (RFC 8259 §8.2), or what is too deep (§9)."""
-    level, depth = [value], 0
-    while level:
+    level: list[Any] = [[value]]
+    for _ in range(DEEPEST + 1):
         below: list[Any] = []
         for each in level:
-            if isinstance(each, str):
-                if _LONE.search(each):
+            for member in (*each, *each.values()) if isinstance(each, dict) else each:
+                if isinstance(member, dict | list):
+                    below.append(member)
+                elif isinstance(member, str) and _LONE.search(member):
                     raise InvalidArguments("The arguments hold half a character: a lone surrogate. Send whole ones.")
-            elif isinstance(each, dict):
-                below += each.keys()
-                below += each.values()
-            elif isinstance(each, list):
-                below += each
-        level, depth = below, depth + 1
-        if depth > DEEPEST + 1:
-            raise InvalidArguments(f"The arguments are nested too deep. Send at most {DEEPEST} levels.")
+        level = below
+    if level:
+        raise InvalidArguments(f"The arguments are nested too deep. Send at most {DEEPEST} levels.")
 
 
 def _refuse(_: str) -> NoReturn:
