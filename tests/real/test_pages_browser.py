@@ -119,6 +119,11 @@ async def test_with_the_keyboard_the_first_admin_looks_after_the_account(site, s
     await person.follow("Disconnect Slack ann@team", "Disconnect Slack?")
     await person.look_at("disconnect")
     await person.follow("Keep it", "Hello, ann")
+    await person.follow("Change your password", "Change your password")
+    await person.look_at("password")
+    new = "a new and longer password"
+    await person.write(current=PASSWORD, password=new, again=new)
+    await person.press_enter("Hello, ann")
     await person.follow("Admin", "Admin")
     await person.look_at("admin")
     await person.follow("Your account", "Hello, ann")

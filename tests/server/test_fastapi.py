@@ -13,9 +13,9 @@ from fastapi import Depends, FastAPI, WebSocket
 from starlette.types import Message, Receive, Scope, Send
 
 from tests.web.asgi import Answer, drive, scope_of
-from valetkey import UserInfo, current_user, mount_valetkey, optional_user, require, require_scope
+from valetkey import UserInfo, current_user, mount_valetkey, optional_user, parse_token, require, require_scope
 from valetkey.entrypoints.fastapi import Mounted
-from valetkey.errors import InvalidArguments, InvalidSetting
+from valetkey.errors import CouldNotTell, InvalidArguments, InvalidSetting, Unauthenticated
 from valetkey.model.caller import OURS, Owner
 from valetkey.model.tokens import TokenKind
 from valetkey.model.users import UserPermission, create_scope
@@ -291,3 +291,12 @@ def test_fastapi_loads_with_the_first_use_only() -> None:
         "assert 'fastapi' not in sys.modules\nfrom valetkey import mount_valetkey\nassert 'fastapi' in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
+
+
+async def test_an_app_that_was_dropped_is_asked_for_no_token() -> None:
+    mount_valetkey(FastAPI(), session={"session_type": "in_memory"})
+    with pytest.raises(Unauthenticated):
+        await parse_token("unknown")
+    build.use(None)
+    with pytest.raises(CouldNotTell, match="No Valetkey server runs"):
+        await parse_token("unknown")

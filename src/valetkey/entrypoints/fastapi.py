@@ -145,7 +145,9 @@ class Mounted:
         system = first if first is not None and shared else build.build(self._settings.config, upkeep=True)
         identity: Identity = rooms.open_identity(system, self._settings.identity, base_url=self.base_url)
         # So that a parser of the app, put in place by ``identity.plugin``, may ask us in turn.
-        identity.plugin.open(plain=identity.plain, home=system.home, forget=identity.chain.forget)
+        identity.plugin.open(
+            plain=identity.plain, home=system.home, forget=identity.chain.forget, alive=lambda: system.ours
+        )
         trusted = serving.trusted_proxies
         pages = page_door(
             identity,

@@ -103,6 +103,7 @@ class AuthPlugin:
         home: Home,
         forget: Callable[[], None] = lambda: None,
         in_thread: InThread | None = None,
+        alive: Callable[[], bool] = lambda: True,
     ) -> None:
         """The server starts.
 
@@ -111,11 +112,12 @@ class AuthPlugin:
             home: the loop on which it runs.
             forget: called when something is put in place: what was decided before is to be decided anew.
             in_thread: where synchronous functions run; None: where they did.
+            alive: whether it runs still.
         """
         self.close()
         self._in_thread = in_thread or self._in_thread
         self._forget = forget
-        self._running = Running(plain, home)
+        self._running = Running(plain, home, alive=alive)
         self._running.begin()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,11 +46,13 @@ class Running:
     Args:
         chain: all its verifiers but the parsers.
         home: the loop on which that chain runs.
+        alive: whether it runs still: an app may be dropped without being told to end.
     """
 
-    def __init__(self, chain: Chain, home: Home) -> None:
+    def __init__(self, chain: Chain, home: Home, *, alive: Callable[[], bool]) -> None:
         self._chain = chain
         self._home = home
+        self.alive = alive
 
     def begin(self) -> None:
         """From now on this is the one that is asked outside of parsers, too."""
@@ -133,7 +135,8 @@ def parse_token(authorization: str, expected_workspace: str | None = None) -> An
         CouldNotTell: it cannot be judged now, or no server runs in this process.
     """
     parsing = PARSING.get()
-    running = parsing.running if parsing is not None else next(reversed(_RUNNING), None)
+    latest = next((each for each in reversed(_RUNNING) if each.alive()), None)
+    running = latest if parsing is None else parsing.running
     if running is None:
         raise CouldNotTell("No Valetkey server runs in this process. Call this where one does, such as in a parser.")
     if not isinstance(authorization, str):
