@@ -68,12 +68,15 @@ async def test_counts_add_up_for_each_key(counters):
 async def test_the_first_count_begins_a_period_that_later_ones_do_not_stretch(counters):
     began = time.monotonic()
     assert await counters.add("k", period=0.3) == 1
-    counts: list[int] = []
-    while not counts or counts[-1] != 1:
+    counts = [1]
+    while counts == sorted(counts):
         counts.append(await counters.add("k", period=0.3))
         await asyncio.sleep(0.02)
         assert time.monotonic() - began < 5
-    assert counts == [*range(2, len(counts) + 1), 1]
+    *period, new = counts
+    assert period == [*range(1, len(counts))]
+    # What is shared may begin a new period a moment before this process does: its first count is one more of the old.
+    assert new <= 2
     assert time.monotonic() - began >= 0.28
 
 

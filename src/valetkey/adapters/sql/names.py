@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from valetkey.errors import InvalidArguments
 from valetkey.model.accounts import Account
+from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection
 from valetkey.model.interactions import Interaction
 from valetkey.model.revocations import Revocation
@@ -25,13 +26,11 @@ def check_connection(connection: Connection) -> None:
     Raises:
         InvalidArguments: one is too long, or holds a NUL or half of a character.
     """
-    held, owner = connection, connection.owner
+    held = connection
     _check_names(
         (
             ("connection id", held.id),
-            ("workspace", owner.workspace),
-            ("issuer", owner.issuer),
-            ("subject", owner.subject),
+            *_of_owner(held.owner),
             ("provider", held.provider),
             ("handler", held.handler),
             ("profile", held.profile),
@@ -47,13 +46,11 @@ def check_interaction(interaction: Interaction) -> None:
     Raises:
         InvalidArguments: one is too long, or holds a NUL or half of a character.
     """
-    held, owner = interaction, interaction.owner
+    held = interaction
     _check_names(
         (
             ("interaction id", held.id),
-            ("workspace", owner.workspace),
-            ("issuer", owner.issuer),
-            ("subject", owner.subject),
+            *_of_owner(held.owner),
             ("topic", held.topic),
             ("claim", held.claimed_by),
         )
@@ -66,13 +63,11 @@ def check_revocation(revocation: Revocation) -> None:
     Raises:
         InvalidArguments: one is too long, or holds a NUL or half of a character.
     """
-    held, owner = revocation, revocation.owner
+    held = revocation
     _check_names(
         (
             ("revocation id", held.id),
-            ("workspace", owner.workspace),
-            ("issuer", owner.issuer),
-            ("subject", owner.subject),
+            *_of_owner(held.owner),
             ("provider", held.provider),
             ("handler", held.handler),
         )
@@ -120,13 +115,11 @@ def check_token(token: Token) -> None:
     Raises:
         InvalidArguments: one is too long, or holds a NUL or half of a character.
     """
-    held, owner = token, token.owner
+    held = token
     _check_names(
         (
             ("token id", held.id),
-            ("workspace", owner.workspace),
-            ("issuer", owner.issuer),
-            ("subject", owner.subject),
+            *_of_owner(held.owner),
             ("parent", held.parent),
             ("digest", held.digest),
             ("key id", held.key_id),
@@ -159,6 +152,10 @@ def check_workspace(name: str) -> None:
         InvalidArguments: it is too long, or holds a NUL or half of a character.
     """
     _check_names((("workspace", name),))
+
+
+def _of_owner(owner: Owner) -> tuple[tuple[str, str], ...]:
+    return ("workspace", owner.workspace), ("issuer", owner.issuer), ("subject", owner.subject)
 
 
 def _check_names(names: Iterable[tuple[str, str]]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,17 +11,13 @@ from starlette.routing import BaseRoute, Route
 
 from valetkey.connections.health import describe
 from valetkey.entrypoints.web import page, words
-from valetkey.entrypoints.web.forms import Forms
 from valetkey.entrypoints.web.password import is_local
 from valetkey.entrypoints.web.presented import drop_session
-from valetkey.entrypoints.web.session import SIGN_IN, Browsers, Signed
+from valetkey.entrypoints.web.session import SIGN_IN, Signed, SignedPages
 from valetkey.errors import InvalidAnswer, NotFound, UnknownProvider
 from valetkey.model.connections import DEFAULT_PROFILE, Connection, Health
 from valetkey.model.tokens import Token, TokenKind
 from valetkey.model.users import ScopeInfo, UserInfo, UserPermission
-
-if TYPE_CHECKING:
-    from valetkey.wiring.identity import Identity
 
 PROGRAMS = frozenset({TokenKind.ACCESS, TokenKind.API_KEY, TokenKind.CUSTOM, TokenKind.RECONNECTION})
 KINDS = {
@@ -47,16 +42,8 @@ _STATES = {
 _NO_SUCH = "There is none of that id among yours. It may have ended meanwhile: look at your account page."
 
 
-class AccountPages:
+class AccountPages(SignedPages):
     """What a signed-in person sees and ends. Nobody else's is ever shown: another's id is not found."""
-
-    def __init__(
-        self, identity: Identity, forms: Forms, *, base_url: str, trusted_proxies: Collection[str] = ()
-    ) -> None:
-        self._identity = identity
-        self._system = identity.system
-        self._forms = forms
-        self._browsers = Browsers(chain=identity.chain, base_url=base_url, trusted_proxies=trusted_proxies)
 
     def routes(self) -> list[BaseRoute]:
         """To be mounted at the public address, behind a guard."""
@@ -73,7 +60,7 @@ class AccountPages:
 
     async def show(self, request: Request, signed: Signed) -> Response:
         """All of it."""
-        now = self._system.clock.now()
+        now = self._identity.system.clock.now()
         tokens = await self._identity.tokens.list(signed.caller)
         connections = await self._own_connections(signed)
         return page.show(
@@ -114,7 +101,7 @@ class AccountPages:
             "key.html",
             key=key.reveal(),
             name=token.name,
-            expires=words.moment(token.expires_at, now=self._system.clock.now()),
+            expires=words.moment(token.expires_at, now=self._identity.system.clock.now()),
             may=words.permissions(token.user),
             account=self._browsers.path("/account"),
         )
@@ -130,7 +117,7 @@ class AccountPages:
     async def ask_end(self, request: Request, signed: Signed) -> Response:
         """Ask once more before a token or session ends."""
         token = await self._own_token(request, signed)
-        now = self._system.clock.now()
+        now = self._identity.system.clock.now()
         session = token.kind is TokenKind.SESSION
         row = _session(token, now, signed.session) if session else _token(token, now)
         return page.show(
@@ -160,7 +147,7 @@ class AccountPages:
     async def ask_disconnect(self, request: Request, signed: Signed) -> Response:
         """Ask once more before an account is disconnected."""
         connection = await self._own_connection(request, signed)
-        row = self._connection(connection, self._system.clock.now())
+        row = self._connection(connection, self._identity.system.clock.now())
         return page.show(
             "confirm.html",
             token=self._forms.issue(request, signed.session),
@@ -177,7 +164,7 @@ class AccountPages:
         """Disconnect it."""
         await self._forms.read(request, signed.session)
         connection = await self._own_connection(request, signed)
-        await self._system.disconnector.disconnect(connection.owner, connection.provider, connection.profile)
+        await self._identity.system.disconnector.disconnect(connection.owner, connection.provider, connection.profile)
         return self._back()
 
     def _back(self) -> Response:
@@ -206,7 +193,7 @@ class AccountPages:
         for name in dict.fromkeys(
             (owner.workspace, *(token.owner.workspace for token in tokens), *(each.id for each in shared))
         ):
-            found += await self._system.stores.connections.of_owner(replace(owner, workspace=name))
+            found += await self._identity.system.stores.connections.of_owner(replace(owner, workspace=name))
         return found
 
     def _connection(self, connection: Connection, now: float) -> dict[str, Any]:
@@ -230,7 +217,7 @@ class AccountPages:
 
     def _title(self, provider: str) -> str:
         try:
-            return page.plain(self._system.registry.get(provider).title)
+            return page.plain(self._identity.system.registry.get(provider).title)
         except UnknownProvider:  # its entry was removed since
             return page.plain(provider)
 

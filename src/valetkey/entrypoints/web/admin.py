@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from valetkey.entrypoints.web import page, words
-from valetkey.entrypoints.web.forms import Forms
-from valetkey.entrypoints.web.session import Browsers, Signed
+from valetkey.entrypoints.web.session import Signed, SignedPages
 from valetkey.errors import Denied, InvalidAnswer, NotFound
 from valetkey.model.accounts import Account
 from valetkey.model.audit import Record
 from valetkey.model.stops import Stop
-
-if TYPE_CHECKING:
-    from valetkey.wiring.identity import Identity
 
 LATEST = 50
 """Audit records that are shown."""
@@ -26,15 +19,8 @@ LATEST = 50
 _ONLY_ADMINS = "This page is for admins. Ask one of them, or sign in with an account that has the role."
 
 
-class AdminPages:
+class AdminPages(SignedPages):
     """Lists for admins, and the one thing that is urgent: to disable an account."""
-
-    def __init__(
-        self, identity: Identity, forms: Forms, *, base_url: str, trusted_proxies: Collection[str] = ()
-    ) -> None:
-        self._identity = identity
-        self._forms = forms
-        self._browsers = Browsers(chain=identity.chain, base_url=base_url, trusted_proxies=trusted_proxies)
 
     def routes(self) -> list[BaseRoute]:
         """To be mounted at the public address, behind a guard."""

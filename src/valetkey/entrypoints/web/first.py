@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,8 @@ from starlette.routing import BaseRoute, Route
 
 from valetkey.entrypoints.render import http_status
 from valetkey.entrypoints.web import page
-from valetkey.entrypoints.web.forms import Forms
 from valetkey.entrypoints.web.presented import set_session
-from valetkey.entrypoints.web.session import SIGN_IN, Browsers
+from valetkey.entrypoints.web.session import SIGN_IN, SignedPages
 from valetkey.errors import AuthExpired, InvalidAnswer, InvalidArguments, InvalidAuthState, ValetkeyError
 from valetkey.identity.passwords import LONGEST, SHORTEST
 from valetkey.interactions.service import identify
@@ -66,16 +64,8 @@ async def first_admin_link(identity: Identity, *, base_url: str) -> str:
     return f"{base_url}{_PATH}/{interactions.payload(opened)['state']}"
 
 
-class FirstAdminPages:
+class FirstAdminPages(SignedPages):
     """Choose a name and a password; the first admin is made, and signed in."""
-
-    def __init__(
-        self, identity: Identity, forms: Forms, *, base_url: str, trusted_proxies: Collection[str] = ()
-    ) -> None:
-        self._identity = identity
-        self._interactions = identity.system.interactions
-        self._forms = forms
-        self._browsers = Browsers(chain=identity.chain, base_url=base_url, trusted_proxies=trusted_proxies)
 
     def routes(self) -> list[BaseRoute]:
         """To be mounted at the public address, behind a guard."""
@@ -108,9 +98,9 @@ class FirstAdminPages:
         try:
             account = await self._identity.accounts.add(name, password, roles=(ADMIN_ROLE,))
         except InvalidArguments as wrong:
-            await self._interactions.move(replace(settling, expires_at=asked.expires_at), Event.RETRY)
+            await self._identity.system.interactions.move(replace(settling, expires_at=asked.expires_at), Event.RETRY)
             return self._form(request, name=name, error=wrong.message)
-        await self._interactions.move(settling, Event.FINISH)
+        await self._identity.system.interactions.move(settling, Event.FINISH)
         visit = await self._browsers.visit(request)
         session, _ = await self._identity.local.sign_in(
             account.name, password, address=visit.address, agent=visit.agent
@@ -127,7 +117,7 @@ class FirstAdminPages:
             InvalidAuthState: there is an account already.
             AuthExpired: it was used, or is too old.
         """
-        asked = await self._interactions.get(identify(request.path_params["state"]))
+        asked = await self._identity.system.interactions.get(identify(request.path_params["state"]))
         if asked is None or asked.kind is not InteractionKind.SIGN_IN or asked.topic != TOPIC or asked.owner != NOBODY:
             raise InvalidAnswer(_UNKNOWN)
         if await self._identity.accounts.any():
@@ -140,8 +130,8 @@ class FirstAdminPages:
     async def _settling(self, asked: Interaction) -> Interaction | None:
         answered: Interaction | None = asked
         if asked.phase not in RESOLVED:
-            answered = await self._interactions.move(asked, Event.ANSWER, answer={})
-        return answered and await self._interactions.move(answered, Event.SETTLE)
+            answered = await self._identity.system.interactions.move(asked, Event.ANSWER, answer={})
+        return answered and await self._identity.system.interactions.move(answered, Event.SETTLE)
 
     def _cannot(self, request: Request, error: ValetkeyError) -> Response:
         there_is_one = isinstance(error, InvalidAuthState)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -11,28 +9,17 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from valetkey.entrypoints.web import page, words
-from valetkey.entrypoints.web.forms import Forms
 from valetkey.entrypoints.web.presented import drop_session, set_session
-from valetkey.entrypoints.web.session import SIGN_IN, Browsers, Visit
+from valetkey.entrypoints.web.session import SIGN_IN, SignedPages, Visit
 from valetkey.errors import AuthExpired, InvalidAnswer, NotFound, Unauthenticated, ValetkeyError
 from valetkey.secret import Secret
-
-if TYPE_CHECKING:
-    from valetkey.wiring.identity import Identity
 
 WRONG = "That name and password do not belong together here. Check both, then try again."
 LOGIN_PAGE = "/public/apps/hypha-login/"
 
 
-class LoginPages:
+class LoginPages(SignedPages):
     """Sign in and out; the page on which a person lets a program in that asked through the login service."""
-
-    def __init__(
-        self, identity: Identity, forms: Forms, *, base_url: str, trusted_proxies: Collection[str] = ()
-    ) -> None:
-        self._identity = identity
-        self._forms = forms
-        self._browsers = Browsers(chain=identity.chain, base_url=base_url, trusted_proxies=trusted_proxies)
 
     def routes(self) -> list[BaseRoute]:
         """To be mounted at the public address, behind a guard."""

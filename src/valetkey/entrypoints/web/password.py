@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from valetkey.entrypoints.web import page
-from valetkey.entrypoints.web.forms import Forms
-from valetkey.entrypoints.web.session import Browsers, Signed
+from valetkey.entrypoints.web.session import Signed, SignedPages
 from valetkey.errors import InvalidArguments, NotFound, Unauthenticated
 from valetkey.identity.passwords import LONGEST, SHORTEST
 from valetkey.model.accounts import PREFIX
 from valetkey.model.users import UserInfo
 from valetkey.secret import Secret
-
-if TYPE_CHECKING:
-    from valetkey.wiring.identity import Identity
 
 _PATH = "/account/password"
 
@@ -29,15 +22,8 @@ def is_local(user: UserInfo) -> bool:
     return user.id.startswith(PREFIX)
 
 
-class PasswordPages:
+class PasswordPages(SignedPages):
     """A form for who has an account here. A wrong password now counts as a sign-in that failed."""
-
-    def __init__(
-        self, identity: Identity, forms: Forms, *, base_url: str, trusted_proxies: Collection[str] = ()
-    ) -> None:
-        self._identity = identity
-        self._forms = forms
-        self._browsers = Browsers(chain=identity.chain, base_url=base_url, trusted_proxies=trusted_proxies)
 
     def routes(self) -> list[BaseRoute]:
         """To be mounted at the public address, behind a guard."""

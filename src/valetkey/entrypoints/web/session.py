@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from valetkey.entrypoints.web import page
+from valetkey.entrypoints.web.forms import Forms
 from valetkey.entrypoints.web.hosts import by_https
 from valetkey.entrypoints.web.presented import drop_session, presented
 from valetkey.errors import Unauthenticated
@@ -18,6 +20,9 @@ from valetkey.identity.powers import is_admin
 from valetkey.model.caller import Caller
 from valetkey.model.calls import SESSION
 from valetkey.model.users import UserInfo
+
+if TYPE_CHECKING:
+    from valetkey.wiring.identity import Identity
 
 SIGN_IN = "/sign-in"
 
@@ -122,3 +127,21 @@ class Browsers:
         if visit.stale:
             drop_session(response, secure=visit.secure)
         return response
+
+
+class SignedPages:
+    """What the pages of signed-in people have in common.
+
+    Args:
+        identity: the rooms behind them.
+        forms: binds their forms to browsers.
+        base_url: the public address with the prefix of our paths, without a slash at the end.
+        trusted_proxies: whose ``X-Forwarded-For`` is believed.
+    """
+
+    def __init__(
+        self, identity: Identity, forms: Forms, *, base_url: str, trusted_proxies: Collection[str] = ()
+    ) -> None:
+        self._identity = identity
+        self._forms = forms
+        self._browsers = Browsers(chain=identity.chain, base_url=base_url, trusted_proxies=trusted_proxies)
