@@ -60,9 +60,13 @@ def default() -> System:
     """The system of this process, made of the settings at first need; a fork makes its own."""
     global _default  # noqa: PLW0603  # one for each process, by decision
     with _lock:
-        if _default is None or not _default.ours:
-            _default = build(Config.load(Path.cwd(), os.environ), upkeep=True) if _again is None else _again()
-        return _default
+        if _default is not None and _default.ours:
+            return _default
+        again = _again
+        if again is None:
+            _default = build(Config.load(Path.cwd(), os.environ), upkeep=True)
+            return _default
+    return again()  # past the lock: whoever makes it has one of its own, and calls us
 
 
 def personal() -> System | None:
