@@ -98,13 +98,9 @@ class Lender:
 
 
 def _loan(allowed: Allowed, connection: Connection) -> Entry:
-    caller, owner = allowed.caller, allowed.caller.owner
     return Entry(
         action=Action.LEND,
-        issuer=owner.issuer,
-        subject=owner.subject,
-        user="" if caller.user is None else caller.user.id,
-        workspace=owner.workspace,
+        workspace=allowed.caller.owner.workspace,
         what=connection.id,
         rule=allowed.rule,
         details={
@@ -113,7 +109,7 @@ def _loan(allowed: Allowed, connection: Connection) -> Entry:
             "handler": connection.handler,
             "entrance": allowed.call.entrance,
         },
-    )
+    ).by(allowed.caller)
 
 
 def _profile(connected: Connected) -> str:

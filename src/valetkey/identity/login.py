@@ -372,18 +372,14 @@ class LoginService:
         address: str = "",
         details: Mapping[str, str] | None = None,
     ) -> Entry:
-        issuer, subject = ("", "") if caller is None else caller.principal
         return Entry(
             action=action,
             outcome=outcome,
-            issuer=issuer,
-            subject=subject,
-            user="" if caller is None or caller.user is None else caller.user.id,
             workspace=str(row.about.get("workspace", "")),
             what=row.id,
             address=address,
             details=details or {},
-        )
+        ).by(caller)
 
 
 async def _begin(_: str) -> Mapping[str, Any]:

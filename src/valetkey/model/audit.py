@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from valetkey.model.caller import Caller
+
 LONGEST = 512
 """Characters that are kept of a field; what is cut ends in an ellipsis."""
 
@@ -20,7 +22,6 @@ class Action(StrEnum):
     """What was done, or asked for."""
 
     CALL = "call"
-    USE_CONNECTION = "connection.use"
     LEND = "credential.lend"
     SIGN_IN = "sign_in"
     SIGN_OUT = "sign_out"
@@ -40,7 +41,6 @@ class Action(StrEnum):
     ACCOUNT_ADD = "account.add"
     ACCOUNT_CHANGE = "account.change"
     WORKSPACE_MAKE = "workspace.make"
-    SETUP = "setup"
     SUSPICIOUS = "suspicious"
 
     @classmethod
@@ -80,6 +80,13 @@ class Entry:
     address: str = ""
     request: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+
+    def by(self, caller: Caller | None) -> Entry:
+        """The same, done by that caller; None: by nobody who is known."""
+        if caller is None:
+            return self
+        issuer, subject = caller.principal
+        return replace(self, issuer=issuer, subject=subject, user="" if caller.user is None else caller.user.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

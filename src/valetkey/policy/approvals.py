@@ -255,13 +255,10 @@ class Approvals:
             Entry(
                 action=Action.APPROVE,
                 outcome=outcome,
-                issuer=caller.owner.issuer,
-                subject=caller.owner.subject,
-                user="" if caller.user is None else caller.user.id,
                 workspace=row.owner.workspace,
                 what=str(row.about.get("tool", "")),
                 details={"interaction": row.id, "asked_for": row.owner.subject},
-            )
+            ).by(caller)
         )
 
 

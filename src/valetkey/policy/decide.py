@@ -191,14 +191,11 @@ class Policy:
                 Entry(
                     action=Action.CALL,
                     outcome=outcome,
-                    issuer=caller.owner.issuer,
-                    subject=caller.owner.subject,
-                    user="" if caller.user is None else caller.user.id,
                     workspace=caller.owner.workspace,
                     what=call.tool,
                     rule=rule,
                     details={"entrance": call.entrance},
-                )
+                ).by(caller)
             )
 
     def _tell_safely(self, caller: Caller, call: Call, outcome: str, rule: str) -> None:

@@ -43,16 +43,6 @@ class Header:
     type: str
 
 
-def read_header(token: str) -> Header:
-    """The header of a token in compact form (RFC 7515 §4), read strictly. It is not to be relied on.
-
-    Raises:
-        Unauthenticated: it cannot be read, or asks for what we do not do.
-    """
-    head, _, _ = _parts(token)
-    return _header(head) if len(head) <= _SHORT_HEADER else _read_header(head)
-
-
 def split(token: str) -> tuple[Header, bytes, bytes, bytes]:
     """Header, payload as it is written, what is signed, and the signature.
 

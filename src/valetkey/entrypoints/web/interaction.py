@@ -132,13 +132,10 @@ class Claims:
         self._audit.tell(
             Entry(
                 action=Action.CONNECT_CLAIM,
-                issuer=caller.owner.issuer,
-                subject=caller.owner.subject,
-                user=caller.user.id if caller.user else "",
                 workspace=interaction.owner.workspace,
                 what=interaction.id,
                 details=_about(interaction),
-            )
+            ).by(caller)
         )
         return claimed
 
@@ -278,20 +275,16 @@ def _about(interaction: Interaction) -> dict[str, str]:
 
 def _mismatch(interaction: Interaction, visit: Visit, reference: str) -> Entry:
     caller = visit.caller
-    issuer, subject = ("", "") if caller is None else caller.principal
     other = caller is not None and not is_principal(caller, interaction.owner)
     return Entry(
         action=Action.CONNECT_CLAIM,
         outcome=MISMATCH if other else OTHER_BROWSER,
-        issuer=issuer,
-        subject=subject,
-        user=caller.user.id if caller and caller.user else "",
         workspace=interaction.owner.workspace,
         what=interaction.id,
         address=visit.address,
         request=reference,
         details=_about(interaction),
-    )
+    ).by(caller)
 
 
 @contextmanager
