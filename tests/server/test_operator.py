@@ -139,3 +139,12 @@ async def test_nobody_gives_themselves_the_scope_that_a_rule_lets_on() -> None:
         given = await child_of("r" * 32)
         assert await may(given)
         assert await may(await child_of(given))
+
+
+def test_what_the_command_line_blocks_is_in_the_file_beside_the_audit_log_too(home: Path) -> None:
+    """Else `audit verify --file` would say that somebody cut the file."""
+    (home / "valetkey.toml").write_text('[identity]\naudit_file = "audit.jsonl"\n')
+    valetkey("blocks", "add", "tool", "pay")
+    (line,) = (home / "audit.jsonl").read_text().splitlines()
+    assert json.loads(line)["action"] == "block"
+    assert valetkey("audit", "verify", "--file", "audit.jsonl")

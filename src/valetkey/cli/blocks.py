@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,8 +11,7 @@ from valetkey.cli.options import Json
 from valetkey.cli.output import plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from valetkey.policy.blocks import Blocks
-    from valetkey.wiring.system import System
+    from valetkey.wiring.identity import Identity
 
 blocks = App(name="blocks", help="Stop a user, a tool or a workspace, everywhere within five seconds.")
 
@@ -22,9 +19,6 @@ Kind = Annotated[Literal["user", "tool", "workspace"], Parameter(help="What is s
 Name = Annotated[
     str, Parameter(help="The name of an account here, else the id of the user; or the name of the tool or workspace.")
 ]
-
-BY = "command line"
-"""Who did it, as the audit log and the list name whoever may run commands here."""
 
 
 @blocks.command
@@ -36,18 +30,22 @@ def add(kind: Kind, name: Name, /, *, reason: Annotated[str, Parameter(show_defa
     reason
         Why, for whoever reads the list.
     """
-    with opened_blocks() as (system, found):
-        name = _meant(system, kind, name)
-        system.home.block(lambda: found.add(kind, name, reason=reason, by=BY))
+    from valetkey.cli.identity import BY, opened_identity
+
+    with opened_identity() as identity:
+        name = _meant(identity, kind, name)
+        identity.system.home.block(lambda: identity.blocks.add(kind, name, reason=reason, by=BY))
     print(f"The {kind} {plain(name)} is blocked, on every instance within 5 seconds.")
 
 
 @blocks.command
 def remove(kind: Kind, name: Name, /) -> int:
     """Let a user, a tool or a workspace go on. Exit status 1: it was not blocked."""
-    with opened_blocks() as (system, found):
-        name = _meant(system, kind, name)
-        done = system.home.block(lambda: found.remove(kind, name, by=BY))
+    from valetkey.cli.identity import BY, opened_identity
+
+    with opened_identity() as identity:
+        name = _meant(identity, kind, name)
+        done = identity.system.home.block(lambda: identity.blocks.remove(kind, name, by=BY))
     print(f"The {kind} {plain(name)} {'may go on, on every instance within 5 seconds' if done else 'is not blocked'}.")
     return 0 if done else 1
 
@@ -55,8 +53,10 @@ def remove(kind: Kind, name: Name, /) -> int:
 @blocks.command(name="list")
 def list_(*, as_json: Json = False) -> None:
     """List who and what is blocked."""
-    with opened_blocks() as (system, found):
-        stops = system.home.block(found.list)
+    from valetkey.cli.identity import opened_identity
+
+    with opened_identity() as identity:
+        stops = identity.system.home.block(identity.blocks.list)
     rows = [
         {
             "kind": stop.kind.value,
@@ -75,28 +75,9 @@ def list_(*, as_json: Json = False) -> None:
         print("Nobody and nothing is blocked.")
 
 
-def _meant(system: System, kind: str, name: str) -> str:
+def _meant(identity: Identity, kind: str, name: str) -> str:
     """Of a user, the id: an account here may be told by its name, as in the other commands."""
     if kind != "user" or "|" in name:
         return name
-    account = system.home.block(lambda: system.stores.accounts.get(name.lower()))
+    account = identity.system.home.block(lambda: identity.accounts.get(name))
     return name if account is None else account.id
-
-
-@contextmanager
-def opened_blocks() -> Iterator[tuple[System, Blocks]]:
-    """The blocks of the settings' database; what is done is in the audit log when this ends.
-
-    Raises:
-        InvalidSetting: nothing is kept.
-    """
-    from valetkey.audit import AuditLog
-    from valetkey.cli.vault import opened
-    from valetkey.policy.blocks import Blocks
-    from valetkey.stops import Stops
-
-    with opened() as system:
-        log = AuditLog(store=system.stores.audit, keyring=system.sealer.keyring, clock=system.clock, home=system.home)
-        stops = Stops(store=system.stores.stops, clock=system.clock, wakeups=system.bus.wakeups, home=system.home)
-        yield system, Blocks(stops=stops, audit=log, clock=system.clock)
-        system.home.block(log.drain)

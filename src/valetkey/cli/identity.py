@@ -55,9 +55,7 @@ def opened_identity(*, public_base_url: str | None = None) -> Iterator[Identity]
             )
         identity = open_identity(system, settings.identity, base_url=base_url)
         yield identity
-        drain = getattr(identity.audit, "drain", None)
-        if drain is not None:
-            system.home.block(drain)
+        system.home.block(identity.close)
     finally:
         system.close()
 
