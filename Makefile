@@ -47,7 +47,7 @@ COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 
 lock: env-dev ## Pin the requirements again (UPGRADE=1: to the newest)
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev -o requirements/dev.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group build -c requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group run -c requirements/dev.txt -o requirements/run.txt
 	@echo "lock: requirements/dev.txt and requirements/run.txt are written"
 
 clean: ## Remove the environment, caches and builds
