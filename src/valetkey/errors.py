@@ -25,6 +25,14 @@ ValetkeyError
 ├── NotFound (LookupError)                  nothing of that name or id, or none that the caller may see
 ├── ToolFailed (RuntimeError)               the tool's own code raised
 │   └── ToolTimeout (TimeoutError)          the tool ran past its deadline
+├── BedrockChatError                        a chat cannot go on
+│   ├── ConfigurationError (ValueError)     one of its settings cannot be used
+│   ├── ModelError                          the language model did not answer; has .fault
+│   ├── SessionError (LookupError)          there is no such session, or it has ended
+│   ├── ToolError                           one of its tools cannot be used
+│   │   └── ToolsGenerationError            no tools can be made of an OpenAPI document
+│   ├── AuthenticationError                 the credentials of a session are not good
+│   └── RateLimitError                      too many messages in a period
 ├── StartupFailed (RuntimeError)            a startup function raised: the server does not start
 ├── PortTaken (OSError)                     a port that we should listen on is in use
 ├── StoreUnavailable                        the database cannot be used now
@@ -98,14 +106,16 @@ class AuthRequired(ValetkeyError):
     Attributes:
         url: the link to open.
         provider: the provider whose account is needed.
+        interaction: the id of the question that waits; empty where it is not known.
     """
 
     code = "auth_required"
 
-    def __init__(self, message: str, *, url: str, provider: str) -> None:
+    def __init__(self, message: str, *, url: str, provider: str, interaction: str = "") -> None:
         super().__init__(message)
         self.url = url
         self.provider = provider
+        self.interaction = interaction
 
 
 class AmbiguousConnection(ValetkeyError):
@@ -173,21 +183,19 @@ class ExchangeFailed(ProviderUnavailable):
 
     Attributes:
         sent: whether the request may have reached the other side.
+        late: whether it is that time ran out.
     """
 
     code = "exchange_failed"
 
-    def __init__(self, message: str, *, sent: bool) -> None:
+    def __init__(self, message: str, *, sent: bool, late: bool = False) -> None:
         super().__init__(message)
         self.sent = sent
+        self.late = late
 
 
 class RateLimited(ValetkeyError):
-    """Too many of these in a period; nothing was done.
-
-    Attributes:
-        retry_after: whole seconds after which it may be tried again, at least 1 (RFC 9110 §10.2.3).
-    """
+    """Too many of these in a period; again after ``retry_after`` whole seconds, at least 1 (RFC 9110 §10.2.3)."""
 
     code = "rate_limited"
 
@@ -225,13 +233,15 @@ class ApprovalRequired(ValetkeyError):
 
     Attributes:
         url: the page on which they do.
+        interaction: the id of the question that waits; empty where it is not known.
     """
 
     code = "approval_required"
 
-    def __init__(self, message: str, *, url: str) -> None:
+    def __init__(self, message: str, *, url: str, interaction: str = "") -> None:
         super().__init__(message)
         self.url = url
+        self.interaction = interaction
 
 
 class NotFound(ValetkeyError, LookupError):
@@ -250,6 +260,58 @@ class ToolTimeout(ToolFailed, TimeoutError):
     """The tool ran past its deadline."""
 
     code = "tool_timeout"
+
+
+class BedrockChatError(ValetkeyError):
+    """The chat cannot go on; what seed 003's programs catch."""
+
+    code = "chat_failed"
+
+
+class ConfigurationError(BedrockChatError, ValueError):
+    """A setting of the chat cannot be used, or there is none of that name."""
+
+    code = "chat_configuration"
+
+
+class ModelError(BedrockChatError):
+    """The language model did not answer; ``fault`` is why, as ``ports.agents.ModelFault`` has it."""
+
+    code = "model_failed"
+
+    def __init__(self, message: str, *, fault: str = "unavailable") -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class SessionError(BedrockChatError, LookupError):
+    """There is no such chat session, or it has ended."""
+
+    code = "session_ended"
+
+
+class ToolError(BedrockChatError):
+    """A tool of the chat cannot be used."""
+
+    code = "chat_tool"
+
+
+class ToolsGenerationError(ToolError):
+    """An OpenAPI document cannot be read, or no tools can be made of it."""
+
+    code = "tools_generation"
+
+
+class AuthenticationError(BedrockChatError):
+    """The credentials given to a chat session are not good."""
+
+    code = "chat_credentials"
+
+
+class RateLimitError(BedrockChatError):
+    """Too many messages in a period."""
+
+    code = "chat_rate"
 
 
 class StartupFailed(ValetkeyError, RuntimeError):
@@ -318,6 +380,14 @@ RENDERINGS: dict[type[ValetkeyError], Rendering] = {
     NotFound: Rendering(404, 4404, 2),
     ToolFailed: Rendering(502, 1011, 1),
     ToolTimeout: Rendering(504, 1011, 1),
+    BedrockChatError: Rendering(500, 1011, 1),
+    ConfigurationError: Rendering(503, 1011, 2),
+    ModelError: Rendering(503, 1011, 5),
+    SessionError: Rendering(404, 4404, 2),
+    ToolError: Rendering(502, 1011, 1),
+    ToolsGenerationError: Rendering(503, 1011, 2),
+    AuthenticationError: Rendering(401, 4401, 3),
+    RateLimitError: Rendering(429, 1013, 5),
     StartupFailed: Rendering(503, 1011, 1),
     PortTaken: Rendering(503, 1011, 2),
     StoreUnavailable: Rendering(503, 1013, 5),

@@ -1,4 +1,4 @@
-"""Presented, Call, Allowed, Connected, Lent, ToolResult: a call on its way down the pipeline."""
+"""Presented, Call, Allowed, Connected, Loan, Lent, ToolResult: a call on its way down the pipeline."""
 
 from __future__ import annotations
 
@@ -70,6 +70,21 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Loan:
+    """What one connection lends to an HTTP request.
+
+    Attributes:
+        handler: the auth handler whose credential it is.
+        headers: where the credential goes by itself, such as ``Authorization``.
+        token: the bare value, for an operation that says where it goes; None: there is no one value.
+    """
+
+    handler: str
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    token: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lent:
     """A connected call with the credentials for this one call.
 
@@ -78,6 +93,7 @@ class Lent:
         context: what the tool may know of its caller: ``thread_id`` and ``profile``.
         secrets: everything that was lent to this conversation, for the scrubber.
         origins: where the credentials may be sent.
+        loans: what each of the connections lends to a request, in their order.
     """
 
     connected: Connected
@@ -85,6 +101,7 @@ class Lent:
     context: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[Secret, ...] = ()
     origins: frozenset[str] = frozenset()
+    loans: tuple[Loan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -123,10 +123,10 @@ class ChatOperations:
     """Decision 32, the third rule.
 
     Attributes:
-        operations: the tools that the chat offers, after ``allowed_paths`` and ``excluded_paths``.
+        operations: the tools that the chat offers at the moment, after ``allowed_paths`` and ``excluded_paths``.
     """
 
-    operations: frozenset[str] = frozenset()
+    operations: Container[str] = frozenset()
     name: ClassVar[str] = "chat-operations"
     text: ClassVar[str] = "A chat session may call the operations that allowed_paths leaves."
 
@@ -135,6 +135,26 @@ class ChatOperations:
         call = question.call
         if question.action == "call" and call.entrance == "chat" and call.tool in self.operations:
             return _ALLOW
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedOperations:
+    """An operation may say of itself that a person has to approve each of its calls (``x-requires-approval``).
+
+    Attributes:
+        operations: those that are marked at the moment.
+    """
+
+    operations: Container[str] = frozenset()
+    name: ClassVar[str] = "marked-operations"
+    text: ClassVar[str] = "Asks a person before a call of an operation that is marked x-requires-approval."
+
+    def judge(self, question: Question) -> Verdict | None:
+        """Ask, for an operation that is marked, called through the chat."""
+        call = question.call
+        if question.action == "call" and call.entrance == "chat" and call.tool in self.operations:
+            return _MARKED
         return None
 
 
@@ -216,6 +236,7 @@ CONDITIONS: dict[str, str] = {
 """The kinds of conditions, and how a sentence names each."""
 
 _ALLOW = Allow()
+_MARKED = Ask("this operation asks for a person's approval")
 
 
 def names_of(caller: Caller) -> set[str]:

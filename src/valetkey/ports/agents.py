@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Literal, Protocol
+
+from valetkey.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,4 +64,77 @@ class LanguageModel(Protocol):
 
     def stream(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Iterator[str | ToolCall]:
         """The same answer in pieces: of text, then whole calls."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """Which language model, and how it is asked.
+
+    Attributes:
+        model_id: ``offline``; a Bedrock model or inference profile, bare or as ``bedrock:…``; ``anthropic:…``,
+            ``openai:…``, ``google:…``.
+        max_tokens: of one answer; always sent.
+        temperature, top_p: sent only where they were set.
+        timeout: seconds for one answer.
+        region, access_key_id, secret_access_key, session_token: of AWS; None: as boto3 finds them.
+        base_url, api_key: of an OpenAI-compatible server; None: as the provider's own library finds them.
+    """
+
+    model_id: str
+    max_tokens: int = 4096
+    temperature: float | None = None
+    top_p: float | None = None
+    timeout: float = 120.0
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: Secret | None = None
+    session_token: Secret | None = None
+    base_url: str | None = None
+    api_key: Secret | None = None
+
+
+class ModelFault(StrEnum):
+    """Why a language model did not answer; the first three may pass by themselves."""
+
+    BUSY = "busy"
+    """It asks to be called less often."""
+    UNAVAILABLE = "unavailable"
+    """It does not answer now."""
+    TIMEOUT = "timeout"
+    """It did not answer in time."""
+    TOO_LONG = "too_long"
+    """The conversation is longer than it takes."""
+    REFUSED = "refused"
+    """We may not use it: credentials, region or access."""
+    INVALID = "invalid"
+    """It does not take what it was asked, or answered what cannot be read."""
+
+
+class ChatModel(Protocol):
+    """A language model behind a network, asked from any loop."""
+
+    @property
+    def model_id(self) -> str:
+        """Its name, as settings have it."""
+        ...
+
+    def answer(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, system: str, stream: bool
+    ) -> AsyncIterator[str | ToolCall]:
+        """The answer to a conversation in pieces: of text, then whole calls. Closing the iterator gives it up.
+
+        Args:
+            messages: whole turns, oldest first; the last one is the person's, or results.
+            tools: what may be called: name, description, parameters (JSON schema).
+            system: what it is told of its task.
+            stream: whether it is asked for pieces; else the text comes as one.
+
+        Raises:
+            ModelError: it did not answer; the text says what to do, and holds no internals.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is open."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -52,7 +53,11 @@ class Trust(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP request. Headers may hold a credential: they do not print."""
+    """One HTTP request. Headers may hold a credential: they do not print.
+
+    Attributes:
+        whole: whether an answer over the cap is an error; else its beginning is given, and marked.
+    """
 
     method: str
     url: str
@@ -61,15 +66,21 @@ class Request:
     body: bytes = field(default=b"", repr=False)
     deadline: float = 10.0
     cap: int = 1_048_576
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """One HTTP response, read whole. Header names are lower case; ``set-cookie`` and the body do not print."""
+    """One HTTP response, read whole. Header names are lower case; ``set-cookie`` and the body do not print.
+
+    Attributes:
+        cut: whether the body goes on after what is here.
+    """
 
     status: int
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
+    cut: bool = False
 
     def header(self, name: str) -> str | None:
         """The first header of that (lower-case) name."""
@@ -87,6 +98,29 @@ class Fetcher(Protocol):
             ExchangeFailed: no whole answer in time; ``sent`` tells whether the request may have arrived.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """The connection of a person, as it reached the host program's app.
+
+    A call inside that app is made to look like it, so that the app judges it as it judged the person's own.
+
+    Attributes:
+        host: the Host header that the app let in.
+        scheme: ``http`` or ``https``.
+        client: the peer's address and port (ASGI 3, "HTTP Connection Scope").
+        state: what the app's lifespan left for its requests.
+    """
+
+    host: str
+    scheme: str
+    client: tuple[str, int] | None
+    state: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+VISIT: ContextVar[Visit | None] = ContextVar("valetkey_visit", default=None)
+"""On whose behalf an app is called in process, during one tool call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

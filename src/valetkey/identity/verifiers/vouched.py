@@ -20,6 +20,12 @@ WORKSPACE = "local"
 
 LONGEST = 256
 
+CHAT = "chat"
+"""The workspace of chat sessions to which nobody signed in: the session itself is the owner."""
+
+CHAT_USERS = "chat-users"
+"""The workspace of the users whom the sign-in of a chat's own app vouches for."""
+
 
 class Named(str):
     """A ``thread_id`` that is a user who signed in: the subject as text, with whose it is.
@@ -30,7 +36,7 @@ class Named(str):
     __slots__ = ("owner", "user")
 
     owner: Owner
-    user: UserInfo
+    user: UserInfo | None
 
 
 def named(thread_id: str | UserInfo) -> str:
@@ -44,6 +50,20 @@ def named(thread_id: str | UserInfo) -> str:
         return thread_id
     found = Named(owner_of(thread_id).subject)
     found.owner, found.user = owner_of(thread_id), thread_id
+    return found
+
+
+def in_chat(subject: str, *, workspace: str) -> Named:
+    """What a chat presents for a session, or for a user of its app's own sign-in.
+
+    Neither is a thread of the host program's, whatever it is called: they are owners in workspaces of their own.
+
+    Raises:
+        Unauthenticated: the subject is no text of 1 to 256 characters.
+    """
+    subject = owner_of(subject).subject
+    found = Named(subject)
+    found.owner, found.user = Owner(workspace=workspace, issuer=HOST, subject=subject), None
     return found
 
 
