@@ -8,9 +8,10 @@ from collections import OrderedDict
 
 from valetkey.audit import Audit, kept
 from valetkey.connections.finder import Finder
+from valetkey.connections.session import SESSION, SessionPlaces
 from valetkey.errors import ValetkeyError
 from valetkey.model.audit import Action, Entry
-from valetkey.model.calls import Allowed, Connected, Lent
+from valetkey.model.calls import Allowed, Connected, Lent, Loan
 from valetkey.model.connections import DEFAULT_PROFILE, Connection, Credential
 from valetkey.ports.stores import ConnectionStore
 from valetkey.secret import Secret
@@ -23,8 +24,17 @@ CONVERSATIONS = 10_000
 class Lender:
     """Lends credentials, and remembers which connections a conversation was lent: never their values."""
 
-    def __init__(self, *, sealer: Sealer, finder: Finder, store: ConnectionStore, audit: Audit | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        sealer: Sealer,
+        finder: Finder,
+        store: ConnectionStore,
+        sessions: SessionPlaces,
+        audit: Audit | None = None,
+    ) -> None:
         self._audit = audit
+        self._sessions = sessions
         self._sealer = sealer
         self._finder = finder
         self._store = store
@@ -37,6 +47,7 @@ class Lender:
         Raises:
             StoreUnavailable: the audit log cannot be written: nothing is lent without it.
             VaultError: a credential cannot be opened.
+            Unauthenticated: the session's credential was forgotten meanwhile.
         """
         call = connected.allowed.call
         audit = kept(self._audit)
@@ -44,24 +55,41 @@ class Lender:
             await self._note(audit, connected)
         variables: dict[str, Secret] = {}
         secrets: list[Secret] = []
+        loans: list[Loan] = []
         origins: frozenset[str] = frozenset()
         for connection in connected.connections:
+            if connection.provider == SESSION:
+                self._sessions.check(call.conversation, connection)
             credential = self._sealer.open_credential(connection)
             handler = self._finder.find(connection.handler, connection.provider)
             given = handler.variables(credential)
             variables.update(given)
+            loans.append(handler.loan(credential))
             secrets.extend((*_values(credential), *given.values()))
             origins |= handler.origins
         earlier = self._remember(call.conversation, connected.connections)
         if earlier:
             secrets.extend(await self._unseal(earlier))
+        secrets.extend(self._sessions.secrets(call.conversation))
         return Lent(
             connected=connected,
             variables=variables,
             context={"thread_id": connected.allowed.caller.owner.subject, "profile": _profile(connected)},
             secrets=tuple(secrets),
             origins=origins,
+            loans=tuple(loans),
         )
+
+    async def secrets_of(self, conversation: str) -> tuple[Secret, ...]:
+        """All that a conversation may have seen: what its session was given, and every account lent to it."""
+        with self._lock:
+            lent = self._conversations.get(conversation, frozenset())
+        return (*self._sessions.secrets(conversation), *await self._unseal(lent))
+
+    def forget(self, conversation: str) -> None:
+        """The conversation has ended: which accounts were lent to it need not be known any more."""
+        with self._lock:
+            self._conversations.pop(conversation, None)
 
     @staticmethod
     async def _note(audit: Audit, connected: Connected) -> None:

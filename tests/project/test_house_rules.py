@@ -18,6 +18,8 @@ REVEALING = (
     "scrub.py",
     "cli/tokens.py",
     "cli/users.py",
+    "entrypoints/chat/credentials.py",  # a program's own requests
+    "entrypoints/chat/verify.py",
     "entrypoints/web/account.py",  # an API key is shown this once
     "entrypoints/web/presented.py",  # a session goes into its cookie
     "identity/chain.py",
@@ -38,14 +40,18 @@ REVEALING = (
     "connections/handler*.py",
     "connections/handlers/*.py",
     "connections/passphrase.py",
+    "connections/session_credential.py",
     "connections/transfer.py",
     "services/handle.py",
     "services/own.py",
     "tools/function.py",
+    "tools/openapi/placing.py",
     "wiring/bus.py",
     "wiring/keys.py",
     "wiring/stores.py",
     "adapters/keysources.py",
+    "adapters/models/bedrock.py",
+    "adapters/models/keys.py",
     "adapters/redis_client.py",
 )
 # Package data is read by providers/catalog, settings by settings/sources; all else is an adapter's.

@@ -1,4 +1,4 @@
-"""The owner's connections for a tool's needs: those that are there, kept fresh; else a person is asked."""
+"""The session's and the owner's connections for a tool's needs: those there, kept fresh; else a person is asked."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from valetkey.connections.answer import Answering
 from valetkey.connections.connect import Connecting
 from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import Handler
+from valetkey.connections.handlers.session import NOTHING_GIVEN
 from valetkey.connections.pace import left_to_wait, soft
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.rotations import Rotations
+from valetkey.connections.session import SESSION, SessionPlaces
 from valetkey.connections.states import expired, near_expiry, satisfies
-from valetkey.errors import AmbiguousConnection, AuthRequired, InvalidArguments, ProviderUnavailable, RefreshFailed
+from valetkey.errors import (
+    AmbiguousConnection,
+    AuthRequired,
+    InvalidArguments,
+    ProviderUnavailable,
+    RefreshFailed,
+    Unauthenticated,
+)
 from valetkey.model.caller import Owner
 from valetkey.model.calls import Allowed, Connected
 from valetkey.model.connections import DEFAULT_PROFILE, Connection
@@ -37,6 +46,7 @@ class Connector:
         answering: Answering,
         refresher: Refresher,
         rotations: Rotations,
+        sessions: SessionPlaces,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -45,6 +55,7 @@ class Connector:
         self._answering = answering
         self._refresher = refresher
         self._rotations = rotations
+        self._sessions = sessions
         self._clock = clock
 
     async def connect(self, allowed: Allowed) -> Connected:
@@ -54,11 +65,14 @@ class Connector:
             AuthRequired: a person has to connect an account first; holds the link.
             AmbiguousConnection: several accounts fit, and the call names none.
             ProviderUnavailable: a token has ended, and cannot be renewed now.
+            Unauthenticated: the tool takes a chat session's credential only, and there is none.
         """
         for _ in range(ROUNDS):
             connected, missing = await self._try(allowed)
             if connected is not None:
                 return connected
+            if self._of_session(missing):
+                raise Unauthenticated(NOTHING_GIVEN)
             required = await self._ask(allowed, missing)
             if required is not None:
                 raise required
@@ -92,7 +106,8 @@ class Connector:
                     several = several or error
                     break
                 if connection is None:
-                    missing = missing or need
+                    # A person can be asked for any but the session's.
+                    missing = need if missing is None or self._of_session(missing) else missing
                     break
                 met.append(connection)
             else:
@@ -112,14 +127,20 @@ class Connector:
         Raises:
             AuthRequired: the credential is dead; a person has to connect the account again.
         """
-        renewed = []
+        renewed, changed = [], False
         for connection in connected.connections:
+            if connection.provider == SESSION:
+                again = await self._sessions.renew(connected.allowed.call.conversation, connection)
+                renewed.append(again or connection)
+                changed = changed or again is not None
+                continue
             final = certain and len(connected.connections) == 1  # a second 401 will end the connection
             if not connection.refreshable or (left_to_wait(connection, self._clock.now()) and not final):
                 return None
             handler = self._finder.find(connection.handler, connection.provider)
             try:
                 renewed.append(await self._refresher.fresh(connection, handler, rejected=True))
+                changed = True
             except RefreshFailed:
                 need = next(
                     (
@@ -134,12 +155,14 @@ class Connector:
                 if required is not None:
                     raise required from None
                 return await self.connect(connected.allowed)
-        return Connected(allowed=connected.allowed, connections=tuple(renewed)) if renewed else None
+        return Connected(allowed=connected.allowed, connections=tuple(renewed)) if changed else None
 
     async def give_up(self, connected: Connected) -> None:
         """The provider refuses what is freshly lent: the next call asks a person to connect the account again."""
         if len(connected.connections) == 1:
             (connection,) = connected.connections
+            if connection.provider == SESSION:
+                return  # in no store; the session's person is told by the answer itself
             if near_expiry(connection, self._clock.now()):
                 return  # it may have ended on its way: that says nothing about the account
             await self._refresher.reject(connection, "The provider refused the credential (401).")
@@ -148,6 +171,8 @@ class Connector:
         """A profile that the call names is the only one; else ``default`` where it is; else the one that fits."""
         owner, named = allowed.caller.owner, allowed.call.profile
         asked = self._finder.find(need.handler, need.provider or None)
+        if asked.provider.name == SESSION:
+            return await self._sessions.meet(allowed.call.conversation, owner, need)
         profile = named or DEFAULT_PROFILE
         if not asked.interactive:
             return await self._connecting.obtain(asked, owner, need, profile)
@@ -165,6 +190,9 @@ class Connector:
         # One that is saved as default is meant, even where a person has to see to it first: another one is not.
         other = None if named or held is not None else await self._other(owner, need, asked)
         return None if other is None else await self._fresh(*other)
+
+    def _of_session(self, need: Need) -> bool:
+        return self._finder.find(need.handler, need.provider or None).provider.name == SESSION
 
     async def _other(self, owner: Owner, need: Need, asked: Handler) -> tuple[Connection, Handler] | None:
         """The one account besides ``default`` that fits, and its handler.
@@ -215,7 +243,8 @@ class Connector:
         if interaction is None:
             return None
         url = self._connecting.url(interaction)
-        return AuthRequired(f"{INVITATION}{url}", url=url, provider=str(interaction.about["provider"]))
+        provider = str(interaction.about["provider"])
+        return AuthRequired(f"{INVITATION}{url}", url=url, provider=provider, interaction=interaction.id)
 
 
 def ambiguous(title: str, fitting: Sequence[Connection], advice: str) -> AmbiguousConnection:

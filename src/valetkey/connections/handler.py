@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from valetkey.errors import RefreshFailed
 from valetkey.model.caller import Owner
+from valetkey.model.calls import Loan
 from valetkey.model.connections import Connection, Credential, Grant
 from valetkey.providers.base import PastedField, Provider
 from valetkey.providers.names import AuthProvider
@@ -267,6 +268,11 @@ class Handler(ABC):
         """The names of :meth:`variables`, known before there is a credential."""
         return frozenset()
 
+    def loan(self, credential: Credential) -> Loan:
+        """What it lends to an HTTP request: a bearer token (RFC 6750 §2.1); nothing where there is no token."""
+        token = credential.access_token
+        return bearer(self.name, token) if token else Loan(handler=self.name)
+
     def context(self, credential: Credential, connection: Connection) -> AuthContext:
         """The connection as seed 002's AuthContext."""
         return LentContext(
@@ -276,6 +282,16 @@ class Handler(ABC):
             detail=None,
             variables={name: value.reveal() for name, value in self.variables(credential).items()},
         )
+
+
+def bearer(handler: str, token: Secret) -> Loan:
+    """A token in the header that RFC 6750 §2.1 has for it."""
+    return Loan(handler=handler, headers={"Authorization": Secret(f"Bearer {token.reveal()}")}, token=token)
+
+
+def basic(handler: str, pair: Secret) -> Loan:
+    """A user name and password, in base64 already, in the header that RFC 7617 §2 has for them."""
+    return Loan(handler=handler, headers={"Authorization": Secret(f"Basic {pair.reveal()}")})
 
 
 class LentContext(AuthContext):

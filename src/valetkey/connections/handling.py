@@ -13,6 +13,8 @@ from valetkey.connections.handlers.environment import NAME as ENVIRONMENT
 from valetkey.connections.handlers.environment import EnvironmentHandler
 from valetkey.connections.handlers.oauth2 import OAuth2Handler
 from valetkey.connections.handlers.pasted import PastedHandler
+from valetkey.connections.handlers.session import SESSION_HANDLERS, session_handler
+from valetkey.connections.session_credential import SESSION
 from valetkey.errors import InvalidSetting, MissingSetting, UnknownProvider
 from valetkey.oauth.clients import Clients, ClientSettings
 from valetkey.ports.world import Clock, Entropy, Fetcher
@@ -145,6 +147,8 @@ class Handling:
         Raises:
             UnknownProvider: there is none; names the nearest.
         """
+        if provider == SESSION:
+            return session_handler(name)
         found = self._found.get((name, provider))
         settings = None if found is None else self._settings(found.handler.provider)
         if found is None or (found.settings is not settings and found.settings != settings):
@@ -164,6 +168,8 @@ class Handling:
 
     def _by_name(self, name: str, provider: str | None) -> Handler:
         wanted = _dashed(name)
+        if wanted in SESSION_HANDLERS:
+            return SESSION_HANDLERS[wanted]
         if wanted in self._own:
             return self._own[wanted]
         if wanted == ENVIRONMENT and provider is not None:

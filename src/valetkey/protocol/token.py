@@ -1,4 +1,4 @@
-"""RFC 6749 §4.1.3, §5, §6 and 7009: build a token or revocation request, judge the answer."""
+"""RFC 6749 §4.1.3, §4.4, §5, §6 and 7009: build a token or revocation request, judge the answer."""
 
 from __future__ import annotations
 
@@ -177,6 +177,12 @@ def refresh_request(*, refresh_token: Secret, proof: Proof, extras: Extras | Non
         InvalidSetting: an extra parameter contradicts one of the standard's.
     """
     return _request({"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}, proof, extras or Extras())
+
+
+def client_credentials_request(*, scope: str, proof: Proof) -> TokenRequest:
+    """Ask for a token for the client itself (RFC 6749 §4.4.2); an empty scope is not sent (§3.3)."""
+    scopes = {"scope": scope} if scope else {}
+    return _request({"grant_type": "client_credentials", **scopes}, proof, Extras())
 
 
 def revocation_request(*, token: Secret, hint: str, proof: Proof) -> TokenRequest:

@@ -23,11 +23,13 @@ from valetkey.connections.keep import Keeper
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.revoke import Revoker
 from valetkey.connections.rotations import Rotations
+from valetkey.connections.session import SessionPlaces
 from valetkey.errors import InvalidSetting, UnknownProvider
 from valetkey.identity.chain import Chain
 from valetkey.identity.verifiers.vouched import Vouched
 from valetkey.interactions.service import Interactions
 from valetkey.lending import Lender
+from valetkey.logs import show
 from valetkey.oauth.clients import Clients
 from valetkey.pipeline import Road
 from valetkey.policy.decide import Oversight, Policy
@@ -64,7 +66,10 @@ def default() -> System:
             return _default
         again = _again
         if again is None:
-            _default = build(Config.load(Path.cwd(), os.environ), upkeep=True)
+            config = Config.load(Path.cwd(), os.environ)
+            if config.sources.get("log_level") is not None:
+                show(config.general.log_level)
+            _default = build(config, upkeep=True)
             return _default
     return again()  # past the lock: whoever makes it has one of its own, and calls us
 
@@ -178,6 +183,7 @@ def build(
             personal=lambda: links.personal,
         ),
         sealer=sealer,
+        sessions=SessionPlaces(sealer=sealer, fetcher=fetcher, clock=clock, entropy=entropy, home=home),
         breakers=Breakers(clock=clock, entropy=entropy, recorder=recorder),
         audit=Switch(),
         oversight=Oversight(),
@@ -317,6 +323,7 @@ def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memor
         answering=answering,
         refresher=kept.refresher,
         rotations=kept.rotations,
+        sessions=parts.sessions,
         clock=parts.clock,
     )
     disconnector = Disconnector(
@@ -339,7 +346,9 @@ def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memor
             oversight=parts.oversight,
         ),
         connector=connector,
-        lender=Lender(sealer=parts.sealer, finder=handling, store=connections, audit=parts.audit),
+        lender=Lender(
+            sealer=parts.sealer, finder=handling, store=connections, sessions=parts.sessions, audit=parts.audit
+        ),
     )
     return System(
         **{part.name: getattr(parts, part.name) for part in fields(Parts)},

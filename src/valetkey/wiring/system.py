@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from valetkey.connections.refresh import Refresher
     from valetkey.connections.revoke import Revoker
     from valetkey.connections.rotations import Rotations
+    from valetkey.connections.session import SessionPlaces
     from valetkey.interactions.service import Interactions
     from valetkey.oauth.clients import Clients
     from valetkey.pipeline import Road
@@ -62,6 +63,7 @@ class Parts:
     journal: Journal
     interactions: Interactions
     sealer: Sealer
+    sessions: SessionPlaces
     breakers: Breakers
     audit: Switch
     oversight: Oversight

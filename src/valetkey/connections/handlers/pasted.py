@@ -7,9 +7,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from valetkey.connections.handler import Begun, Flow, Handler
+from valetkey.connections.handler import Begun, Flow, Handler, basic
 from valetkey.connections.variables import ACCESS_TOKEN, filled, mapping_of
 from valetkey.errors import InvalidAnswer, RefreshFailed
+from valetkey.model.calls import Loan
 from valetkey.model.connections import Credential, Grant
 from valetkey.providers.base import HandlerEntry, HandlerKind, PastedField, Provider
 from valetkey.secret import Secret
@@ -93,6 +94,11 @@ class PastedHandler(Handler):
     def variable_names(self) -> frozenset[str]:
         """Their names."""
         return frozenset(mapping_of(self._entry, self.provider))
+
+    def loan(self, credential: Credential) -> Loan:
+        """A token as a bearer token, a user name and password as Basic; how a key pair is used no header tells."""
+        pair = credential.fields.get("basic")
+        return basic(self.name, pair) if pair else super().loan(credential)
 
     def _value(self, field: PastedField, parameters: Sequence[tuple[str, str]]) -> str:
         given = [value for name, value in parameters if name == field.name]
