@@ -24,9 +24,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import jwt_tokens
+import openapi_call
 import refresh_herd
 import refresh_rate
 import results
+import sockets
 import vault_scale
 from results import ROUNDS, Part, Row
 
@@ -158,14 +160,23 @@ def imports(*, small: bool) -> Part:
     return Part(rows, beside=f"hyperpocket {HYPERPOCKET}")
 
 
+def in_process(*, small: bool) -> Part:
+    """A tool call of a chat into its own app, all the way down the road; beside the bare request in process."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("fastapi", "httpx2"))
+    me = Path(sys.executable)
+    return openapi_call.measure(lambda how: measured(me, "openapi_call.py", how), beside=libraries, small=small)
+
+
 BENCHMARKS: dict[str, Callable[..., Part]] = {
     "tool-call": tool_call,
+    "openapi-call": in_process,
     "jwt": jwt,
     "jwt-again": jwt_again,
     "import": imports,
     "refresh-herd": refresh_herd.measure,
     "vault-scale": vault_scale.measure,
     "refresh-rate": refresh_rate.measure,
+    "sockets": sockets.measure,
 }
 
 

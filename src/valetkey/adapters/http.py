@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -136,16 +137,19 @@ class HttpClient:
             extensions={"trace": trace},
         )
         quiet = _exchanging.set(True)
+        begun = _Begun()
         try:
             async with asyncio.timeout(request.deadline):
                 answer = await self._pool(request.trust, target.scheme).handle_async_request(outgoing)
                 try:
-                    return await _read(answer, request, target)
+                    return await _read(answer, request, target, begun)
                 finally:
                     await answer.aclose()
         except TimeoutError:
+            if begun.status and not request.whole:
+                return begun.response()
             what = f"gave no whole answer within {request.deadline:g} s"
-            raise _failed(target, what, sent=sent) from None
+            raise _failed(target, what, sent=sent, late=True) from None
         except (httpcore2.ProtocolError, httpcore2.NetworkError, OSError):
             # Without its cause: the library quotes the header lines that it could not read.
             raise _failed(target, "broke off, or its answer is not HTTP", sent=sent) from None
@@ -275,7 +279,20 @@ class _Stream(httpcore2.AsyncNetworkStream):
             ) from None
 
 
-async def _read(answer: httpcore2.Response, request: Request, target: Target) -> Response:
+@dataclass(slots=True)
+class _Begun:
+    """What has come of an answer."""
+
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    pieces: list[bytes] = field(default_factory=list)
+
+    def response(self) -> Response:
+        """All of it, marked as cut."""
+        return Response(status=self.status, headers=self.headers, body=b"".join(self.pieces), cut=True)
+
+
+async def _read(answer: httpcore2.Response, request: Request, target: Target, begun: _Begun) -> Response:
     size = sum(len(name) + len(value) for name, value in answer.headers)
     if len(answer.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
         raise _failed(target, "answered with too many or too large headers", sent=True)
@@ -284,19 +301,23 @@ async def _read(answer: httpcore2.Response, request: Request, target: Target) ->
     coded = codings not in ([], ["identity"])
     if coded and codings not in (["gzip"], ["x-gzip"]):
         raise _failed(target, "answered in a content coding that was not asked for", sent=True)
-    body = await _body(answer, cap=request.cap, coded=coded, target=target)
+    kept = [(name, value) for name, value in headers if name not in {"content-encoding", "content-length"}]
+    begun.headers, begun.status = tuple(kept), answer.status
+    if not await _body(answer, request, coded=coded, target=target, pieces=begun.pieces):
+        return begun.response()
     # What follows an answer would be taken for the next one, and httpcore2 has no public way to see it.
     if answer.stream._stream._connection._h11_state.trailing_data[0]:  # type: ignore[union-attr]  # noqa: SLF001
         await answer.extensions["network_stream"].aclose()
-    if coded:
-        headers = [(name, value) for name, value in headers if name not in {"content-encoding", "content-length"}]
-    return Response(status=answer.status, headers=tuple(headers), body=body)
+    body = b"".join(begun.pieces)
+    return Response(status=answer.status, headers=tuple(kept if coded else headers), body=body)
 
 
-async def _body(answer: httpcore2.Response, *, cap: int, coded: bool, target: Target) -> bytes:
+async def _body(
+    answer: httpcore2.Response, request: Request, *, coded: bool, target: Target, pieces: list[bytes]
+) -> bool:
+    """Read the body into ``pieces``; False where it goes on after the cap, and its beginning is enough."""
     gzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16) if coded else None
-    pieces: list[bytes] = []
-    room = cap
+    room = request.cap
     async with aclosing(answer.aiter_stream()) as chunks:
         async for chunk in chunks:
             try:
@@ -304,13 +325,16 @@ async def _body(answer: httpcore2.Response, *, cap: int, coded: bool, target: Ta
                 piece = gzip.decompress(chunk, room + 1) if gzip else chunk
             except zlib.error:
                 raise _failed(target, "answered with gzip that cannot be read", sent=True) from None
+            if len(piece) > room:
+                if request.whole:
+                    raise _failed(target, f"answered with more than {request.cap} bytes", sent=True)
+                pieces.append(piece[:room])
+                return False
             room -= len(piece)
-            if room < 0:
-                raise _failed(target, f"answered with more than {cap} bytes", sent=True)
             pieces.append(piece)
     if gzip and pieces and (not gzip.eof or gzip.unused_data):
         raise _failed(target, "answered with gzip that cannot be read", sent=True)
-    return b"".join(pieces)
+    return True
 
 
 def _check(request: Request) -> None:
@@ -346,9 +370,9 @@ def _headers(request: Request, target: Target) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def _failed(target: Target, what: str, *, sent: bool) -> ExchangeFailed:
+def _failed(target: Target, what: str, *, sent: bool, late: bool = False) -> ExchangeFailed:
     do = "look there before you repeat the request" if sent else "try again later"
-    return ExchangeFailed(f"{target.authority} {what}; {do}.", sent=sent)
+    return ExchangeFailed(f"{target.authority} {what}; {do}.", sent=sent, late=late)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Operations of a FastAPI app or a spec."""

@@ -1,0 +1,160 @@
+"""Lent credentials onto a request, after the arguments: theirs is the last word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, unquote
+
+from valetkey.connections.session_credential import SESSION
+from valetkey.errors import Denied, InvalidArguments
+from valetkey.model.calls import Lent, Loan
+from valetkey.providers.endpoints import permits
+from valetkey.secret import Secret
+from valetkey.tools.openapi.parameters import Shape
+from valetkey.tools.openapi.request import Parts
+from valetkey.tools.openapi.security import AUTHORIZATION, Bound, Security, Spot
+
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+# What says where a request goes and how long it is, whoever's credential it were (decision 18).
+_NO_CREDENTIAL = re.compile(
+    r"host|cookie|content-.*|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect|x-forwarded-.*|proxy-.*",
+    re.IGNORECASE,
+)
+_COOKIE_SAFE = "!#$&'()*+-./:<=>?@[]^_`{|}~"
+
+
+@dataclass(kw_only=True)
+class Placed:
+    """What credentials add to a request. Does not print."""
+
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    query: list[tuple[str, str]] = field(default_factory=list, repr=False)
+    cookies: list[tuple[str, str]] = field(default_factory=list, repr=False)
+
+    @property
+    def names(self) -> set[tuple[str, str]]:
+        """(place, name in lower case) of each."""
+        return _names(self.headers, self.query, self.cookies)
+
+
+def place(security: Security, lent: Lent, *, origin: str | None) -> Placed:
+    """Where each credential goes that was lent.
+
+    Args:
+        security: what the operation declares.
+        lent: what was lent to this call.
+        origin: where the request goes; None: into the app itself.
+
+    Raises:
+        Denied: a provider's credential is not for that origin.
+    """
+    connections = lent.connected.connections
+    if origin is not None:
+        for connection in connections:
+            if connection.provider != SESSION and not permits(lent.origins, origin):
+                raise Denied(
+                    f"The account at {connection.provider} is not lent to {origin}: that is none of its own addresses."
+                )
+    for bounds in _taken(security, lent):
+        placed = Placed(headers=dict(security.static))
+        spots = [(spot, loan) for bound, loan in zip(bounds, lent.loans, strict=True) for spot in bound.spots]
+        if all(_put(placed, spot, loan) for spot, loan in spots):
+            return placed
+    return Placed(headers=dict(security.static))
+
+
+def _taken(security: Security, lent: Lent) -> Iterator[tuple[Bound, ...]]:
+    """The alternatives that what was lent may stand for."""
+    connections = lent.connected.connections
+    for bounds in security.alternatives:
+        if len(bounds) != len(connections) or len(lent.loans) != len(connections):
+            continue
+        if all(
+            bound.need.provider == connection.provider and bound.need.handler in {None, connection.handler}
+            for bound, connection in zip(bounds, connections, strict=True)
+        ):
+            yield bounds
+
+
+def _put(placed: Placed, spot: Spot, loan: Loan) -> bool:
+    """Put one loan where the scheme says; whether it has what goes there."""
+    if spot.way == "all" or not spot.name:
+        put = [_put_header(placed, name, value.reveal()) for name, value in loan.headers.items()]
+        return all(put)
+    own = _header_of(loan, spot.name if spot.place == "header" else "")
+    if spot.way == "key":
+        value = loan.token if own is None else own
+        if value is None:
+            return False
+        return _put_key(placed, spot, value.reveal())
+    authorization = own or _header_of(loan, AUTHORIZATION)
+    if authorization is not None:
+        return _put_header(placed, spot.name, authorization.reveal())
+    if spot.way == "bearer" and loan.token is not None and not loan.headers:
+        return _put_header(placed, spot.name, f"Bearer {loan.token.reveal()}")
+    return False
+
+
+def _header_of(loan: Loan, name: str) -> Secret | None:
+    return next((value for key, value in loan.headers.items() if key.lower() == name.lower()), None)
+
+
+def _put_key(placed: Placed, spot: Spot, value: str) -> bool:
+    if spot.place == "header":
+        return _put_header(placed, spot.name, value)
+    if spot.place == "query":
+        placed.query.append((quote(spot.name, safe="-._~"), quote(value, safe="-._~")))
+    else:
+        placed.cookies.append((spot.name, quote(value, safe=_COOKIE_SAFE)))
+    return True
+
+
+def _put_header(placed: Placed, name: str, value: str) -> bool:
+    if not _HEADER_VALUE.fullmatch(value) or _NO_CREDENTIAL.fullmatch(name):
+        return False
+    for key in [key for key in placed.headers if key.lower() == name.lower()]:
+        del placed.headers[key]
+    placed.headers[name] = value
+    return True
+
+
+def joined(parts: Parts, placed: Placed, shape: Shape) -> Parts:
+    """The request with its credential.
+
+    Raises:
+        InvalidArguments: an argument that could be left out is where the credential goes; names it.
+    """
+    own = {(each.place, each.wire.lower()): each for each in shape.parameters}
+    filled = placed.names
+    for where, name in sorted(filled & parts_named(parts)):
+        parameter = next((each for key, each in own.items() if key == (where, name)), None)
+        # One that has to be given is given, and not sent: the credential's own value is.
+        if parameter is None or not parameter.required:
+            called = name if parameter is None else parameter.argument
+            raise InvalidArguments(f"{called} is filled by the credential of this call. Leave it out.")
+    headers = {name: value for name, value in parts.headers.items() if ("header", name.lower()) not in filled}
+    return replace(
+        parts,
+        query=(*(pair for pair in parts.query if ("query", _plain(pair[0])) not in filled), *placed.query),
+        headers={**headers, **placed.headers},
+        cookies=(*(pair for pair in parts.cookies if ("cookie", pair[0].lower()) not in filled), *placed.cookies),
+    )
+
+
+def parts_named(parts: Parts) -> set[tuple[str, str]]:
+    """(place, name in lower case) of all that arguments have filled."""
+    return _names(parts.headers, parts.query, parts.cookies)
+
+
+def _names(
+    headers: Iterable[str], query: Iterable[tuple[str, str]], cookies: Iterable[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    found = {("header", name.lower()) for name in headers}
+    found |= {("query", _plain(name)) for name, _ in query}
+    return found | {("cookie", name.lower()) for name, _ in cookies}
+
+
+def _plain(name: str) -> str:
+    return unquote(name).lower()

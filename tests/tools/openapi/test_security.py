@@ -1,0 +1,217 @@
+"""Which credential an operation gets, and where it goes: issue D point 2, contract part 2, rows X-06, X-07, X-23."""
+
+import pytest
+
+from tests.tools.openapi.kit import (
+    api,
+    api_key,
+    basic,
+    bearer,
+    custom,
+    document,
+    lent,
+    operation,
+    param,
+    sent,
+    target_of,
+)
+from valetkey.errors import Denied, InvalidArguments
+from valetkey.model.calls import Loan
+from valetkey.model.needs import PUBLIC, Need
+from valetkey.secret import Secret
+
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "basic": {"type": "http", "scheme": "Basic"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-Key"},
+    "query": {"type": "apiKey", "in": "query", "name": "api_key"},
+    "cookie": {"type": "apiKey", "in": "cookie", "name": "sid"},
+    "oauth": {"type": "oauth2", "flows": {}},
+    "oidc": {"type": "openIdConnect", "openIdConnectUrl": "https://x.example"},
+    "old": {"type": "apiKey", "in": "header", "name": "Authorization"},
+    "odd": {"type": "apiKey", "in": "query", "name": "api[key]"},
+    "mtls": {"type": "mutualTLS"},
+    "referring": {"$ref": "#/components/securitySchemes/bearer"},
+    "marked": {"type": "oauth2", "flows": {}, "x-valetkey-provider": "GitHub"},
+}
+
+
+def secured(*requirements, **more):
+    about = {"security": [{key: [] for key in names} for names in requirements], **more}
+    return operation("/x", about=about, components={"securitySchemes": SCHEMES})
+
+
+def wanted(tool):
+    """The alternatives as texts."""
+    return [
+        "+".join(sorted((need.handler or need.provider).removeprefix("session-") for need in needs))
+        for needs in tool.needs.alternatives
+    ]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "alternatives"),
+    [
+        ([["bearer"]], ["bearer_token", "oauth2", "custom", ""]),
+        ([["referring"]], ["bearer_token", "oauth2", "custom", ""]),
+        ([["oauth"]], ["bearer_token", "oauth2", "custom", ""]),
+        ([["oidc"]], ["bearer_token", "oauth2", "custom", ""]),
+        ([["basic"]], ["basic_auth", "custom", ""]),
+        ([["header"]], ["api_key", "custom", ""]),
+        ([["query"]], ["api_key", ""]),
+        ([["cookie"]], ["api_key", ""]),
+        ([["old"]], ["api_key", "bearer_token", "oauth2", "basic_auth", "custom", ""]),
+        ([["mtls"]], [""]),
+        ([["unknown"]], [""]),
+        ([["query"], ["basic"]], ["api_key", "basic_auth", "custom", ""]),
+        ([["bearer", "header"]], ["api_key+bearer_token", "bearer_token+custom", "api_key+oauth2", "custom+oauth2",
+                                  "api_key+custom", "custom", ""]),
+        ([["marked"]], ["github"]),
+        ([["marked"], []], ["github", ""]),
+        ([], [""]),
+    ],
+)  # fmt: skip
+def test_what_is_declared_decides_what_fits(requirements, alternatives):
+    assert wanted(secured(*requirements)) == alternatives
+
+
+def test_nothing_declared_anywhere_gets_the_sessions_credential_and_an_empty_list_none():
+    undeclared = operation("/x")
+    assert undeclared.needs.alternatives == ((Need(provider="session"),), ())
+    assert operation("/x", about={"security": []}).needs == PUBLIC
+
+
+def test_the_documents_own_security_holds_where_an_operation_has_none():
+    given = document(
+        {"/a": {"get": {}}, "/b": {"get": {"security": []}}},
+        security=[{"basic": []}],
+        components={"securitySchemes": SCHEMES},
+    )
+    tools = api(given).tools()
+    assert wanted(tools["get_a"]) == ["basic_auth", "custom", ""]
+    assert tools["get_b"].needs == PUBLIC
+
+
+def test_scopes_and_mapped_providers():
+    about = {"security": [{"oauth": ["repo", "user"]}]}
+    (tool,) = (
+        api(
+            document({"/x": {"get": about}}, components={"securitySchemes": SCHEMES}),
+            scheme_providers={"oauth": "github"},
+        )
+        .tools()
+        .values()
+    )
+    assert tool.needs.alternatives == ((Need(provider="github", scopes=frozenset({"repo", "user"})),),)
+    own = operation("/x", about={"x-valetkey-provider": "Slack", "x-oauth2-scope": "chat:write"})
+    assert own.needs.alternatives == ((Need(provider="slack", scopes=frozenset({"chat:write"})),),)
+
+
+@pytest.mark.parametrize(
+    ("about", "alternatives"),
+    [
+        ({"x-auth-type": "bearer_token"}, ["bearer_token", "oauth2", "custom", ""]),
+        ({"x-auth-type": "basic_auth"}, ["basic_auth", "custom", ""]),
+        ({"x-auth-type": "API_KEY"}, ["api_key", ""]),
+        ({"x-auth-type": "api_key", "x-api-key-header": "X-K"}, ["api_key", "custom", ""]),
+        ({"x-auth-type": "oauth2"}, ["oauth2", "bearer_token", "custom", ""]),
+        ({"x-auth-type": "custom"}, ["custom", ""]),
+        ({"x-auth-type": "none"}, [""]),
+        ({"x-basic-auth": True}, ["basic_auth", "custom", ""]),
+        ({"x-auth-type": "nonsense"}, ["session", ""]),
+    ],
+)
+def test_the_extensions_of_seed_003(about, alternatives):
+    assert wanted(operation("/x", about=about)) == alternatives
+
+
+@pytest.mark.parametrize(
+    ("tool", "loan", "headers", "target"),
+    [
+        (operation("/x"), bearer(), {"Authorization": "Bearer t0ken"}, "/x"),
+        (operation("/x"), custom(X_A="1", X_B="2"), {"X-A": "1", "X-B": "2"}, "/x"),
+        (secured(["bearer"]), bearer(), {"Authorization": "Bearer t0ken"}, "/x"),
+        (secured(["basic"]), basic(), {"Authorization": "Basic dTpw"}, "/x"),
+        (secured(["header"]), api_key(), {"X-Key": "k3y"}, "/x"),
+        (secured(["query"]), api_key("k&y"), {}, "/x?api_key=k%26y"),
+        (secured(["odd"]), api_key(), {}, "/x?api%5Bkey%5D=k3y"),
+        (secured(["old"]), bearer(), {"Authorization": "Bearer t0ken"}, "/x"),
+        (secured(["old"]), api_key(), {"Authorization": "k3y"}, "/x"),
+        (secured(["cookie"]), api_key("k;y"), {"Cookie": "sid=k%3By"}, "/x"),
+        (secured(["header"]), custom(x_key="c", X_B="2"), {"X-Key": "c"}, "/x"),
+        (secured(["header"]), custom(X_Other="c"), {}, "/x"),
+        (secured(["bearer"], ["header"]), custom(X_Key="c"), {"X-Key": "c"}, "/x"),
+        (secured(["bearer", "header"]), custom(X_Key="c", Authorization="Z z"),
+         {"X-Key": "c", "Authorization": "Z z"}, "/x"),
+        (secured(["bearer"]), api_key(), {}, "/x"),
+        (operation("/x", about={"x-auth-type": "bearer_token", "x-bearer-token-header": "X-Token"}), bearer(),
+         {"X-Token": "Bearer t0ken"}, "/x"),
+        (operation("/x", about={"x-auth-type": "api_key", "x-api-key-header": "X-K"}), api_key(), {"X-K": "k3y"}, "/x"),
+        (operation("/x", about={"x-auth-type": "api_key"}), api_key(header="X-Mine"), {"X-Mine": "k3y"}, "/x"),
+        (operation("/x", about={"x-auth-type": "custom", "x-custom-auth-headers": {"X-S": "1", "Host": "e", "Y": ""}}),
+         custom(X_A="1"), {"X-S": "1", "X-A": "1"}, "/x"),
+        (operation("/x", about={"x-auth-type": "bearer_token", "x-bearer-token-header": "Host"}), bearer(),
+         {"Authorization": "Bearer t0ken"}, "/x"),
+    ],
+)  # fmt: skip
+async def test_a_credential_goes_where_its_scheme_says(tool, loan, headers, target):
+    request = await sent(tool, {}, loan)
+    assert {name: value for name, value in request.headers.items() if name != "Accept"} == headers
+    assert target_of(request) == target
+
+
+async def test_a_public_operation_gets_nothing_whatever_was_lent():
+    request = await sent(secured(), {}, bearer())
+    assert list(request.headers) == ["Accept"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("X-A", "a\r\nX-B: 1"), ("Host", "evil.example"), ("Cookie", "a=b")])
+async def test_what_no_header_of_a_credential_is_is_not_sent(name, value):
+    request = await sent(operation("/x"), {}, Loan(handler="h", headers={name: Secret(value)}))
+    assert list(request.headers) == ["Accept"]
+
+
+async def test_an_argument_cannot_fill_what_a_credential_of_a_custom_kind_fills():
+    exploded = operation("/x", about={"parameters": [param("q", schema={"type": "object"})]})
+    loan = Loan(handler="session-custom", headers={"X-A": Secret("1")})
+    assert target_of(await sent(exploded, {"q": {"X-A": "model"}}, loan)) == "/x?X-A=model"
+
+
+async def test_the_lent_credential_wins_and_an_argument_in_its_place_is_refused():
+    tool = operation("/x", about={"parameters": [param("X-Mine", "header"), param("q", schema={"type": "object"})]})
+    with pytest.raises(InvalidArguments, match="X-Mine is filled by the credential"):
+        await sent(tool, {"X-Mine": "model"}, api_key(header="X-Mine"))
+    needed = operation("/x", about={"parameters": [param("X-Mine", "header", required=True)]})
+    assert (await sent(needed, {"X-Mine": "model"}, api_key(header="X-Mine"))).headers["X-Mine"] == "k3y"
+    about = {"parameters": [param("q", schema={"type": "object"})], "security": [{"query": []}]}
+    keyed = operation("/x", about=about, components={"securitySchemes": SCHEMES})
+    with pytest.raises(InvalidArguments, match="api_key is filled by a credential"):
+        keyed.bind({"q": {"API_KEY": "model"}})
+
+
+async def test_a_free_body_cannot_hold_what_a_credential_fills():
+    body = {
+        "content": {"application/x-www-form-urlencoded": {"schema": {"type": "object", "additionalProperties": True}}}
+    }
+    tool = operation(
+        "/x", "post", about={"requestBody": body, "security": [{"query": []}]}, components={"securitySchemes": SCHEMES}
+    )
+    with pytest.raises(InvalidArguments, match="api_key is not a parameter"):
+        tool.bind({"api_key": "model"})
+
+
+async def test_a_providers_credential_goes_only_where_it_is_for():
+    loan = Loan(handler="github-oauth2", headers={"Authorization": Secret("Bearer gh")}, token=Secret("gh"))
+    tool = secured(["marked"])
+    with pytest.raises(Denied, match="is not lent to"):
+        await tool.run(
+            lent(tool, loan, providers=("github",), origins=frozenset({"https://api.github.com"})), tool.bind({})
+        )
+    fitting = frozenset({"https://api.example.com"})
+    request = await sent(tool, {}, loan, providers=("github",), origins=fitting)
+    assert request.headers["Authorization"] == "Bearer gh"
+
+
+def test_what_is_lent_prints_nowhere():
+    tool = secured(["query"])
+    assert "k3y" not in repr(tool) + repr(tool.bind({})) + repr(lent(tool, api_key()))
