@@ -16,14 +16,19 @@ from valetkey.connections.find import Connector
 from valetkey.errors import ToolFailed, ToolTimeout
 from valetkey.identity.chain import Chain
 from valetkey.lending import Lender
+from valetkey.logs import speaking
 from valetkey.model.calls import Call, Lent, Presented, ToolResult
 from valetkey.policy.decide import Policy
 from valetkey.scrub import Scrubber
+from valetkey.tools.openapi.answer import OperationFailed
 from valetkey.tools.rejected import Rejection, rejection
 from valetkey.tools.tool import Tool
 
 Render = Callable[[object], object]
 
+
+NOTHING = Scrubber(())
+"""Of a call that was lent nothing."""
 
 _log = logging.getLogger("valetkey")
 
@@ -84,13 +89,23 @@ class Road:
 
 
 async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object], render: Render | None = None) -> ToolResult:
-    """Run the tool under its deadline, and star what was lent out of what it gives.
+    """Run the tool under its deadline, and star what was lent out of what it gives, and out of what it logs.
 
     Rendering runs code of the tool, too: a ``__str__``, a generator. So it is done here, and scrubbed after.
 
     Raises:
         ToolFailed: the tool's own code raised, or ran out of time; the text is scrubbed, the cause is the tool's own.
     """
+    if not lent.secrets:
+        return await _run(tool, lent, arguments, render, NOTHING)
+    scrubber = Scrubber(lent.secrets)
+    with speaking(scrubber):
+        return await _run(tool, lent, arguments, render, scrubber)
+
+
+async def _run(
+    tool: Tool, lent: Lent, arguments: Mapping[str, object], render: Render | None, scrubber: Scrubber
+) -> ToolResult:
     limit = asyncio.timeout(lent.connected.allowed.call.deadline)
     try:
         async with limit:
@@ -102,10 +117,11 @@ async def run(tool: Tool, lent: Lent, arguments: Mapping[str, object], render: R
             raise
         if limit.expired() and isinstance(error, TimeoutError):
             raise ToolTimeout(f"timeout tool call: {tool.name} did not end within {tool.deadline:g} s") from None
-        _note(tool, error)
-        text = Scrubber(lent.secrets).text(_told(error))
+        if not isinstance(error, OperationFailed):  # an API's answer is no fault of the tool's code
+            _note(tool, error)
+        text = scrubber.text(_told(error))
         raise ToolFailed(f"There was an error while executing the tool: {text}") from error
-    return ToolResult(value=Scrubber(lent.secrets).value(value) if lent.secrets else value)
+    return ToolResult(value=scrubber.value(value))
 
 
 def _is_cancelled() -> bool:
