@@ -66,7 +66,7 @@ def traffic() -> Iterator[list[str]]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own data folder (not made yet), in an empty current folder, with no setting from outside."""
     for name in list(os.environ):
-        if name.startswith(("VALETKEY_", "POCKET_")) or name.lower().endswith("_proxy"):
+        if name.startswith(("VALETKEY_", "POCKET_", "BEDROCK_", "AWS_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     person, here = tmp_path / "person", tmp_path / "here"
     person.mkdir()

@@ -21,6 +21,30 @@ if TYPE_CHECKING:
         AuthHandlerInterface as AuthHandlerInterface,
     )
     from valetkey.connections.states import AuthState as AuthState
+    from valetkey.entrypoints.chat.credentials import (
+        AuthenticationHandler as AuthenticationHandler,
+    )
+    from valetkey.entrypoints.chat.credentials import (
+        AuthType as AuthType,
+    )
+    from valetkey.entrypoints.chat.credentials import (
+        Credentials as Credentials,
+    )
+    from valetkey.entrypoints.chat.generator import (
+        ToolsGenerator as ToolsGenerator,
+    )
+    from valetkey.entrypoints.chat.generator import (
+        create_tools_generator_from_spec as create_tools_generator_from_spec,
+    )
+    from valetkey.entrypoints.chat.plugin import (
+        BedrockChatPlugin as BedrockChatPlugin,
+    )
+    from valetkey.entrypoints.chat.plugin import (
+        add_bedrock_chat as add_bedrock_chat,
+    )
+    from valetkey.entrypoints.chat.plugin import (
+        create_fastapi_with_bedrock_chat as create_fastapi_with_bedrock_chat,
+    )
     from valetkey.entrypoints.fastapi import (
         current_user as current_user,
     )
@@ -69,6 +93,9 @@ if TYPE_CHECKING:
         ApprovalRequired as ApprovalRequired,
     )
     from valetkey.errors import (
+        AuthenticationError as AuthenticationError,
+    )
+    from valetkey.errors import (
         AuthExpired as AuthExpired,
     )
     from valetkey.errors import (
@@ -78,7 +105,13 @@ if TYPE_CHECKING:
         AuthRequired as AuthRequired,
     )
     from valetkey.errors import (
+        BedrockChatError as BedrockChatError,
+    )
+    from valetkey.errors import (
         BlockedAddress as BlockedAddress,
+    )
+    from valetkey.errors import (
+        ConfigurationError as ConfigurationError,
     )
     from valetkey.errors import (
         CouldNotTell as CouldNotTell,
@@ -111,6 +144,9 @@ if TYPE_CHECKING:
         MissingSetting as MissingSetting,
     )
     from valetkey.errors import (
+        ModelError as ModelError,
+    )
+    from valetkey.errors import (
         NotFound as NotFound,
     )
     from valetkey.errors import (
@@ -123,7 +159,13 @@ if TYPE_CHECKING:
         RateLimited as RateLimited,
     )
     from valetkey.errors import (
+        RateLimitError as RateLimitError,
+    )
+    from valetkey.errors import (
         RefreshFailed as RefreshFailed,
+    )
+    from valetkey.errors import (
+        SessionError as SessionError,
     )
     from valetkey.errors import (
         StartupFailed as StartupFailed,
@@ -132,7 +174,13 @@ if TYPE_CHECKING:
         StoreUnavailable as StoreUnavailable,
     )
     from valetkey.errors import (
+        ToolError as ToolError,
+    )
+    from valetkey.errors import (
         ToolFailed as ToolFailed,
+    )
+    from valetkey.errors import (
+        ToolsGenerationError as ToolsGenerationError,
     )
     from valetkey.errors import (
         ToolTimeout as ToolTimeout,
@@ -188,6 +236,18 @@ if TYPE_CHECKING:
     from valetkey.providers.inline import OAuthHandler as OAuthHandler
     from valetkey.providers.names import AuthProvider as AuthProvider
     from valetkey.secret import Secret as Secret
+    from valetkey.settings.bedrock import (
+        DEFAULT_SUPPORTED_AUTH_TYPES as DEFAULT_SUPPORTED_AUTH_TYPES,
+    )
+    from valetkey.settings.bedrock import (
+        ChatConfig as ChatConfig,
+    )
+    from valetkey.settings.bedrock import (
+        load_config as load_config,
+    )
+    from valetkey.settings.bedrock import (
+        validate_config as validate_config,
+    )
     from valetkey.tools.function import FunctionTool as FunctionTool
     from valetkey.tools.tool import Tool as Tool
     from valetkey.tools.tool import ToolAuth as ToolAuth
@@ -195,6 +255,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "connections.handler": ("AuthContext", "AuthHandlerInterface", "AuthenticateRequest", "AuthenticateResponse"),
     "connections.states": ("AuthState",),
+    "entrypoints.chat.credentials": ("AuthType", "AuthenticationHandler", "Credentials"),
+    "entrypoints.chat.generator": ("ToolsGenerator", "create_tools_generator_from_spec"),
+    "entrypoints.chat.plugin": ("BedrockChatPlugin", "add_bedrock_chat", "create_fastapi_with_bedrock_chat"),
     "entrypoints.fastapi": (
         "current_user",
         "mount_valetkey",
@@ -214,7 +277,10 @@ _HOMES = {
         "AuthExpired",
         "AuthRefused",
         "AuthRequired",
+        "AuthenticationError",
+        "BedrockChatError",
         "BlockedAddress",
+        "ConfigurationError",
         "CouldNotTell",
         "Denied",
         "DuplicateTool",
@@ -225,15 +291,20 @@ _HOMES = {
         "InvalidSetting",
         "KeyUnavailable",
         "MissingSetting",
+        "ModelError",
         "NotFound",
         "PortTaken",
         "ProviderUnavailable",
+        "RateLimitError",
         "RateLimited",
         "RefreshFailed",
+        "SessionError",
         "StartupFailed",
         "StoreUnavailable",
+        "ToolError",
         "ToolFailed",
         "ToolTimeout",
+        "ToolsGenerationError",
         "Unauthenticated",
         "UnknownProvider",
         "UnknownTool",
@@ -255,6 +326,7 @@ _HOMES = {
     "providers.inline": ("OAuthHandler",),
     "providers.names": ("AuthProvider",),
     "secret": ("Secret",),
+    "settings.bedrock": ("ChatConfig", "DEFAULT_SUPPORTED_AUTH_TYPES", "load_config", "validate_config"),
     "tools.function": ("FunctionTool",),
     "tools.tool": ("Tool", "ToolAuth"),
 }

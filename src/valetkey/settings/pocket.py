@@ -31,6 +31,7 @@ KNOWN = {
     "tool_vars": "tool_vars",
     "metrics": "metrics",
     "metrics_token": "metrics_token",
+    "log_level": "log_level",
     "public_base_url": "public_base_url",
     "auth.use_prebuilt_auth": "use_prebuilt_auth",
     "session.session_type": "session_type",
@@ -38,7 +39,7 @@ KNOWN = {
 }
 """Every setting of this dialect but the providers' own, and the field that it fills."""
 
-IGNORED = ("docks.", "log_level", "auth.auth_encryption_secret_key", "home", "policy.", *SERVER_TABLES)
+IGNORED = ("docks.", "auth.auth_encryption_secret_key", "home", "policy.", "chat.", *SERVER_TABLES)
 """Names of the dialect that mean nothing here, or that another part reads."""
 
 _log = logging.getLogger("valetkey")
@@ -119,6 +120,13 @@ class AuthConfig:
         sources: Sources = self.__dict__["_sources"]
         return _section(General, sources).use_prebuilt_auth
 
+    @property
+    def auth_encryption_secret_key(self) -> str | None:
+        """As settings have it; nothing is sealed with it (see ``vault_key``)."""
+        sources: Sources = self.__dict__["_sources"]
+        value = sources.get("auth.auth_encryption_secret_key")
+        return None if value is None else str(value)
+
     def __setattr__(self, provider: str, value: object) -> None:
         if isinstance(value, ProviderConfig):
             value = value.given()
@@ -156,6 +164,11 @@ class Config:
         """Who we are at that provider; None when no setting names it."""
         found: ProviderConfig = getattr(self.auth, provider)
         return found.client(provider)
+
+    @property
+    def docks(self) -> dict[str, Any]:
+        """What settings have below ``docks``; nothing reads it."""
+        return self.sources.under("docks")
 
     @cached_property
     def moved_providers(self) -> list[str]:

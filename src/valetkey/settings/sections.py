@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from valetkey.identity.issuers import TrustedIssuer
 from valetkey.secret import Secret
 
 USUAL_PORTS = {"https": 443, "http": 80}
+
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error", "critical", "fatal"],
+    BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value),
+]
+"""A level of Python's logging, by name."""
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 """A TCP port that a browser can be sent to."""
@@ -93,6 +99,7 @@ class General:
         tool_vars: values that tools read by name.
         metrics: who takes the metrics.
         metrics_token: who shows it as a bearer token reads metrics and details from elsewhere than this machine.
+        log_level: of the logger ``valetkey``, where it is set.
     """
 
     vault_key: Secret | None = None
@@ -105,6 +112,7 @@ class General:
     use_prebuilt_auth: bool = True
     metrics: frozenset[Literal["prometheus", "opentelemetry"]] = frozenset()
     metrics_token: Secret | None = None
+    log_level: LogLevel = "info"
 
 
 DAY = 86_400.0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from configparser import Error as ParserError
+from configparser import RawConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,12 @@ SECRET_NAMES = frozenset(
         "root_token",
         "password",
         "api_key",
+        "auth_encryption_secret_key",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "model_api_key",
+        "sso_client_secret",
+        "sso_session_secret",
     }
 )
 
@@ -159,6 +168,40 @@ def _read_dotenv(path: Path) -> dict[str, str]:
     except (UnicodeDecodeError, OSError):
         # Not as its cause: the error holds the bytes of the file.
         raise InvalidSetting(f"{path.name} cannot be read as UTF-8 text. Correct it, or its permissions.") from None
+
+
+def read_ini(path: Path) -> dict[str, dict[str, str]]:
+    """The sections of a file of AWS; none where there is no such file, or it cannot be read."""
+    parser = RawConfigParser(strict=False, default_section="")
+    try:
+        parser.read_string(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ParserError):
+        return {}
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+def read_prompts(path: Path) -> Any:
+    """What a file of preset prompts says: YAML, of which JSON is a part.
+
+    Raises:
+        InvalidSetting: it cannot be read; or PyYAML is not installed, and it is no JSON.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InvalidSetting(f"{path.name} cannot be read as UTF-8 text. Correct the path, or the file.") from None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        import yaml
+    except ImportError:
+        raise InvalidSetting(f"{path.name} is no JSON. For YAML: pip install 'valetkey[chat]'.") from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        raise InvalidSetting(f"{path.name} is not valid YAML. Correct it there.") from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def read_value(hint: Any, value: Any, where: str) -> Any:
     if hint == Secret | None:
         return Secret(str(value))
     if isinstance(value, str) and get_origin(hint) in (frozenset, tuple):
-        value = from_json(value, where) if value.startswith("[") else _listed(value)
+        value = from_json(value, where) if value.startswith("[") else listed(value)
     elif isinstance(value, str) and get_origin(hint) is Mapping:
         value = from_json(value, where)
     try:
@@ -35,7 +35,8 @@ def read_value(hint: Any, value: Any, where: str) -> Any:
         raise InvalidSetting(f"The setting {where} cannot be used: {explain(error)}.") from None
 
 
-def _listed(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
+    """The parts of a text that is parted by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
