@@ -29,6 +29,7 @@ from valetkey.entrypoints.web.presented import presented
 from valetkey.errors import InvalidArguments, MissingSetting, RateLimited, Unauthenticated, ValetkeyError
 from valetkey.model.caller import Caller
 from valetkey.model.users import UserInfo, UserPermission, includes
+from valetkey.settings.sections import Serving
 from valetkey.settings.server import load_server
 from valetkey.wiring import build
 from valetkey.wiring import identity as rooms
@@ -123,6 +124,11 @@ class Mounted:
     def audit(self) -> Audit:
         """Where it is noted."""
         return self.open().audit
+
+    @property
+    def serving(self) -> Serving:
+        """Under which names it is asked, and through which proxies."""
+        return self._settings.serving
 
     @property
     def doors(self) -> Doors:

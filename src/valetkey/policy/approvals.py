@@ -133,7 +133,7 @@ class Approvals:
                 kind=InteractionKind.APPROVE,
                 owner=caller.owner,
                 topic=topic,
-                about={"tool": call.tool, "entrance": call.entrance},
+                about={"tool": call.tool, "entrance": call.entrance, "conversation": call.conversation},
                 begin=lambda state: _payload(state, caller, call, arguments, reason),
                 lifetime=ASKED_LIFETIME,
             )
@@ -142,6 +142,7 @@ class Approvals:
             f"A person has to approve this call of {call.tool} first: {reason}. Have them open the link, then call"
             " again with exactly the same arguments.",
             url=f"{self._base_url().rstrip('/')}{PATH}{state}",
+            interaction=row.id,
         )
 
     async def spend(self, caller: Caller, call: Call) -> bool:
@@ -213,6 +214,35 @@ class Approvals:
         if not await self._may(caller, row):
             self._tell(row, caller, "wrong_person")
             raise _not_yours()
+        await self._answer(row, caller, yes=yes)
+
+    async def answer_here(self, interaction_id: str, caller: Caller, *, conversation: str, yes: bool) -> None:
+        """Take the answer of the person who sits at the conversation in which the call was made.
+
+        Only a way in that hears a person, and no program or model, may pass it on.
+
+        Raises:
+            InvalidAnswer: there is no such question, or it was answered.
+            AuthExpired: it comes too late.
+            Denied: it was asked for another owner, or in another conversation.
+        """
+        row = await self._interactions.get(interaction_id)
+        if row is None or row.kind is not InteractionKind.APPROVE:
+            raise InvalidAnswer("There is no such question here. Have the call made again.")
+        if row.owner != caller.owner or not conversation or row.about.get("conversation") != conversation:
+            self._tell(row, caller, "wrong_person")
+            raise _not_yours()
+        await self._answer(row, caller, yes=yes)
+
+    async def withdraw(self, interaction_id: str, reason: str) -> None:
+        """Nobody is to answer it any more, and no yes to it is to be used; one that is over stays as it is."""
+        row = await self._interactions.get(interaction_id)
+        if row is None or row.kind is not InteractionKind.APPROVE:
+            return
+        if row.phase in WAITING or row.phase is Phase.ANSWERED:
+            await self._interactions.move(row, Event.EXPIRE, reason=reason)
+
+    async def _answer(self, row: Interaction, caller: Caller, *, yes: bool) -> None:
         if row.phase is Phase.EXPIRED:
             raise AuthExpired(row.reason or "This question has ended. Have the program call again.")
         if row.phase not in WAITING:
@@ -247,6 +277,8 @@ class Approvals:
     def _topic(self, key_id: str, caller: Caller, call: Call, arguments: str) -> str:
         """A keyed hash of all that the yes is for; the owner is part of the row's own key besides."""
         what = [*caller.principal, caller.owner.workspace, call.tool, call.profile or "", arguments]
+        if call.entrance == "chat":
+            what.append(call.conversation)  # a yes in one window lets no call of another one through
         key = self._keyring.subkey(Purpose.HASH, key_id)
         return hmac.new(key, b"approval\n" + json.dumps(what).encode(), hashlib.sha256).hexdigest()
 
