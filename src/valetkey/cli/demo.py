@@ -1,4 +1,4 @@
-"""make demo: ask, link, consent, call, restart, check; with a person, or by itself (AUTO=1)."""
+"""make demo: open, sign in, ask, connect, restart, check; with a person, or by itself (AUTO=1)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 import os
 import sys
 import tempfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-from valetkey.cli.demo_journey import AGAIN, PORT, STEPS, Journey, StepFailed
+from valetkey.cli.demo_app import AGAIN, EXAMPLE, StepFailed
+from valetkey.cli.demo_journey import PORT, STEPS, Journey
 from valetkey.cli.demo_screen import Screen
 from valetkey.cli.output import plain
 from valetkey.errors import ValetkeyError
@@ -34,7 +36,7 @@ def show(
         auto: follow the link without a person.
         server: where the account is; by default one that is started for the demo.
         answer: what is answered on the consent page when nobody is there.
-        port: where the agent's own pages are; a free one where somebody has it already.
+        port: where the app is; a free one where somebody has it already.
         out: where to print; standard output.
     """
     # The demo tells in its own words what the log would, such as that a key was made for a folder that will go.
@@ -80,10 +82,18 @@ async def _walk(journey: Journey, screen: Screen, *, auto: bool) -> int:
                 return 1
             screen.done(step.name, loop.time() - began, done)
         screen.end(f"demo: all of it worked, in {loop.time() - first:.1f} s")
-        screen.tell("The program that you watched is the module valetkey.cli.demo_program: a good one to read next.")
+        screen.tell("The shop has ended. Its program is a good one to read next. Start it again, with more to try, by:")
+        screen.copy(_again())
         return 0
     finally:
         await journey.close()
+
+
+def _again() -> str:
+    """How the example is started by itself."""
+    python = Path(sys.executable)
+    here = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    return f"{here} {EXAMPLE}"
 
 
 def main() -> int:

@@ -1,177 +1,189 @@
-"""The program that the demo shows: a tool that needs an account, and an agent that calls it.
+"""The app that the demo shows: the example with the chat, and somebody who writes down what goes where.
 
-Started as a program of its own (``python -m valetkey.cli.demo_program``, its setup as JSON on standard input), it is
-the second run: it finds the account that the first one connected.
+Started as a program of its own (``python -m valetkey.cli.demo_program``): a ``Setup`` as one line of JSON on standard
+input, ``Seen`` as lines of JSON on standard output. It ends when its standard input does.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
+import logging
+import runpy
+import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from http import HTTPStatus
-from http.client import HTTPConnection  # noqa: TID251  # a tool is somebody's own code, with a client of their choice
-from pathlib import Path
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from valetkey.ports.agents import LanguageModel, Message, Reply, ToolCall, ToolText
+import uvicorn
+
+from valetkey.cli.demo_app import Setup
+from valetkey.ports.agents import Message, ToolCall
 
 if TYPE_CHECKING:
-    from valetkey import FunctionTool, Pocket
-    from valetkey.wiring.system import System
+    from valetkey.ports.agents import ChatModel
 
-QUESTION = "What are the 2 newest messages in my mailbox?"
-PROVIDER = "acme_mail"
-SCOPE = "mail.read"
-_API_TIMEOUT = 5.0  # seconds
+API = "/api/"
+PAGE = "/bedrock-chat/ui"
+SOCKET = "/bedrock-chat/ws"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What both runs of the program are told.
-
-    Attributes:
-        folder: the data folder.
-        port: where the program serves its own pages, on loopback.
-        api_url: the mailbox.
-    """
-
-    folder: str
-    port: int
-    authorize_url: str
-    token_url: str
-    issuer: str
-    api_url: str
-    client_id: str
-    client_secret: str = field(repr=False)
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Tell = Callable[..., None]
 
 
-def open_system(data: str, port: int) -> System:
-    """Make this process's system of the demo's own settings, and of nothing else that may be set here.
+class Heard:
+    """A model, and a note of all that it is given and answers."""
 
-    Args:
-        data: the data folder.
-        port: where the program serves its own pages, on loopback.
-    """
-    from valetkey.settings.pocket import Config
-    from valetkey.wiring import build
-
-    folder = Path(data)
-    # Plain http on loopback: the browser has no certificate to warn of.
-    config = Config.load(
-        folder,
-        {},
-        internal_server_port=port,
-        public_server_port=port,
-        public_server_protocol="http",
-        enable_local_callback_proxy=False,
-    )
-    system = build.build(config, folder=folder, environ={})
-    build.use(system)
-    return system
-
-
-def close_system() -> None:
-    """Close this process's system."""
-    from valetkey.wiring import build
-
-    build.use(None)
-
-
-def mail_tool(setup: Setup) -> FunctionTool:
-    """The tool, written as anyone would write it."""
-    from valetkey import OAuthHandler, tool
-
-    @tool(
-        auth=OAuthHandler(
-            name=PROVIDER,
-            client_id=setup.client_id,
-            client_secret=setup.client_secret,
-            scopes=[SCOPE],
-            auth_url=setup.authorize_url,
-            token_url=setup.token_url,
-            issuer=setup.issuer,
-        )
-    )
-    def list_messages(limit: int = 3, **kwargs: str) -> Any:  # noqa: D417  # the token is no argument: models are not told
-        """List the newest messages in the mailbox.
-
-        Args:
-            limit: how many, at most.
-        """
-        return _get_json(f"{setup.api_url}?limit={limit}", kwargs["ACME_MAIL_TOKEN"])
-
-    return list_messages
-
-
-def _get_json(url: str, token: str) -> Any:
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_API_TIMEOUT)
-    try:
-        connection.request("GET", f"{parts.path}?{parts.query}", headers={"Authorization": f"Bearer {token}"})
-        response = connection.getresponse()
-        body = response.read()
-    finally:
-        connection.close()
-    if response.status != HTTPStatus.OK:
-        raise RuntimeError(f"the mail API answered with HTTP status {response.status}")
-    return json.loads(body)
-
-
-class Agent:
-    """A model and a Pocket, in conversation with a person. ``messages`` and ``tools`` are all that the model sees."""
-
-    def __init__(self, pocket: Pocket, model: LanguageModel) -> None:
-        self._pocket = pocket
+    def __init__(self, model: ChatModel, tell: Tell) -> None:
         self._model = model
-        self.tools = pocket.describe_tools()
-        self.messages: list[Message] = []
-
-    def hear(self, text: str) -> None:
-        """Take what a person says."""
-        self.messages.append(Message(role="user", text=text))
-
-    def think(self) -> Reply:
-        """Let the model answer."""
-        reply = self._model.reply(self.messages, self.tools)
-        self.messages.append(Message(role="assistant", text=reply.text, calls=reply.calls))
-        return reply
-
-    async def act(self, calls: Sequence[ToolCall]) -> bool:
-        """Make the calls; whether one of them waits for a person."""
-        results, waits = [], False
-        for call in calls:
-            text, waiting = await self._pocket.ainvoke_with_state(call.tool, dict(call.arguments))
-            results.append(ToolText(id=call.id, tool=call.tool, text=text))
-            waits = waits or waiting
-        self.messages.append(Message(role="tool", results=tuple(results)))
-        return waits
+        self._tell = tell
 
     @property
-    def seen(self) -> str:
-        """All that the model saw, as one JSON text."""
-        return json.dumps({"tools": self.tools, "messages": [asdict(message) for message in self.messages]})
+    def model_id(self) -> str:
+        """The model's own."""
+        return self._model.model_id
+
+    async def answer(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, system: str, stream: bool
+    ) -> AsyncIterator[str | ToolCall]:
+        """The model's own answer."""
+        self._tell("model", system=system, tools=list(tools), messages=[asdict(each) for each in messages])
+        text, calls = "", []
+        async for piece in self._model.answer(messages, tools, system=system, stream=stream):
+            if isinstance(piece, ToolCall):
+                calls.append(asdict(piece))
+            else:
+                text += piece
+            yield piece
+        self._tell("reply", text=text, calls=calls)
+
+    async def close(self) -> None:
+        """Close the model."""
+        await self._model.close()
 
 
-async def second_run(setup: Setup) -> dict[str, Any]:
-    """Ask the same once more, in a new process: ``waited`` tells whether an account was asked for again."""
-    from valetkey import Pocket
-    from valetkey.wiring.models import language_model
+def outside(app: App, tell: Tell) -> App:
+    """The app, and a note of what browsers get: that the page was opened, and each frame of the chat."""
 
-    open_system(setup.folder, setup.port)
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PAGE:
+            tell("page")
+
+        async def sent(message: Scope) -> None:
+            if message["type"] == "websocket.send" and scope["path"] == SOCKET:
+                tell("frame", frame=json.loads(message.get("text") or message["bytes"]))
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return watched
+
+
+class Inside:
+    """The app's own API, and a note of each call: with which credential, and how it ended."""
+
+    def __init__(self, app: App, tell: Tell) -> None:
+        self._app = app
+        self._tell = tell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve it."""
+        if scope["type"] != "http" or not scope["path"].startswith(API):
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        call = f"{scope['method']} {scope['path']}"
+        if scope.get("query_string"):
+            call += f"?{scope['query_string'].decode('latin-1')}"
+
+        async def sent(message: Scope) -> None:
+            if message["type"] == "http.response.start":
+                shown = headers.get("authorization", "")
+                self._tell("api", call=call, path=scope["path"], credential=shown, status=message["status"])
+            await send(message)
+
+        await self._app(scope, receive, sent)
+
+
+def main() -> int:
+    """Serve the example until standard input ends; 1 when its port is taken."""
+    setup = Setup(**json.loads(sys.stdin.readline()))
+    with _teller() as tell:
+        try:
+            listening = _listen(setup.port)
+        except OSError:
+            tell("taken")
+            return 1
+        with closing(listening):
+            example = runpy.run_path(setup.example)
+            app = example["make_app"](
+                setup.base,
+                mail_url=setup.mail_url,
+                client_id=setup.client_id,
+                client_secret=setup.client_secret,
+            )
+            app.add_middleware(Inside, tell=tell)
+            chat = app.state.chat.chat
+            chat.model = Heard(chat.model, tell)
+            # As the example does: an access log has addresses, and with them the codes that browsers come back with.
+            config = uvicorn.Config(
+                outside(app, tell), log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1
+            )
+            server = _Server(config, lambda: tell("ready"))
+            threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
+            server.run(sockets=[listening])
+    return 0
+
+
+def _listen(port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        async with Pocket([mail_tool(setup)]) as pocket:
-            agent = Agent(pocket, language_model())
-            agent.hear(QUESTION)
-            waited = await agent.act(agent.think().calls)
-            answer = agent.think().text
-            return {"waited": waited, "answer": answer, "seen": agent.seen}
-    finally:
-        close_system()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("127.0.0.1", port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+@contextmanager
+def _teller() -> Iterator[Tell]:
+    """Notes go to standard output, whole lines; what anybody logs goes to standard error, and much of it."""
+    lock = threading.Lock()
+    out, sys.stdout = sys.stdout, sys.stderr
+    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
+
+    def tell(kind: str, **what: Any) -> None:
+        line = json.dumps({"kind": kind, **what}, default=str)
+        with lock, suppress(BrokenPipeError):
+            print(line, file=out, flush=True)
+
+    yield tell
+
+
+def _end_with_input(server: uvicorn.Server) -> None:
+    sys.stdin.read()
+    server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which says when it serves."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(second_run(Setup(**json.load(sys.stdin))))))
+    sys.exit(main())

@@ -77,6 +77,11 @@ class Screen:
             self._console.print(Text(url, style=f"underline link {url}"), soft_wrap=True)
             self._console.print()
 
+    def copy(self, text: str) -> None:
+        """Something to type or to copy, by itself."""
+        if not self._auto:
+            self._console.print(f"\n    {plain(text)}\n", style="bold", soft_wrap=True)
+
     def done(self, step: str, seconds: float, text: str) -> None:
         """A step has ended well."""
         if self._auto:
@@ -173,8 +178,8 @@ def shown_call(call: ToolCall) -> str:
 
 def _signature(tool: dict[str, Any]) -> str:
     names = ", ".join(tool["parameters"].get("properties", {}))
-    about = (tool["description"].strip().splitlines() or [""])[0]
-    return f"{tool['name']}({names}): {about}"
+    about = (tool["description"].strip().splitlines() or [""])[0].partition(". ")[0]
+    return f"{tool['name']}({names}): {about.removesuffix('.')}"
 
 
 def _short(match: re.Match[str]) -> str:

@@ -66,6 +66,15 @@ class Visitor:
             raise InvalidAnswer(f'The page "{page.heading}" has no form to send (HTTP status {page.status}).')
         return self._go("POST", page.action, urlencode({**page.fields, **answers}).encode())
 
+    def cookies(self, url: str) -> str:
+        """The Cookie header that goes there; for a WebSocket that the same browser opens, too."""
+        parts = urlsplit(url)
+        return "; ".join(
+            f"{name}={value}"
+            for (host, name), (value, under) in self._cookies.items()
+            if host == parts.hostname and (parts.path or "/").startswith(under)
+        )
+
     def _go(self, method: str, url: str, body: bytes) -> Page:
         for _ in range(_MOST_REDIRECTS):
             status, headers, text = self._exchange(method, url, body)
@@ -83,10 +92,9 @@ class Visitor:
         if parts.scheme != "http" or host not in _LOOPBACK:
             raise InvalidArguments(f"This visitor opens http pages of this machine only, and was sent to {host!r}.")
         headers = {"Accept": "text/html", "User-Agent": "valetkey-visitor"}
-        sent = [f"{name}={value}" for (at, name), (value, under) in self._cookies.items()
-                if at == host and parts.path.startswith(under)]  # fmt: skip
+        sent = self.cookies(url)
         if sent:
-            headers["Cookie"] = "; ".join(sent)
+            headers["Cookie"] = sent
         if method == "POST":
             headers["Content-Type"] = "application/x-www-form-urlencoded"
             headers["Origin"] = f"{parts.scheme}://{parts.netloc}"
