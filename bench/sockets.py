@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import secrets
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ PEERS = Path(__file__).resolve().parent / "peers"
 SIZES = (1_000, 2_500, 5_000, 10_000)
 CALLS = 300
 AT_ONCE = 100
+SPARE = 200  # files that a process has besides its sockets
 KB = 1024
 MOST = 50.0
 """KB that a socket may cost."""
@@ -40,12 +42,15 @@ _PING, _PONG, _TEXT = 0x89, 0x8A, 0x81
 
 def measure(*, small: bool) -> Part:
     """Idle chat sockets on one process, each with a credential; then tool calls by the offline model among them."""
-    sizes = (100, 500) if small else SIZES
+    most = _room()
+    sizes = (100, 500) if small else tuple(dict.fromkeys(min(size, most) for size in SIZES))
     told = place.calm(patience=0 if small else 240)
     with _server("sockets_valetkey.py") as ours:
         cost, alone, among = asyncio.run(_measured(ours, sizes, calls=50 if small else CALLS))
     with _server("sockets_bare.py") as bare:
         least, _, _ = asyncio.run(_measured(bare, sizes, calls=0))
+    few = f"Fewer than {SIZES[-1]:,}: this machine lets a process have {most + SPARE:,} files and sockets."
+    is_few = not small and sizes[-1] < SIZES[-1]
     most = sizes[-1]
     rows = [
         Row(
@@ -83,7 +88,22 @@ def measure(*, small: bool) -> Part:
         f"Of what a socket costs, {least[most]:.1f} KB is uvicorn's own: the same server with a WebSocket that only"
         " reads, and no session behind it. Memory is what the process has more than before, by the socket."
     )
-    return Part(rows, beside="uvicorn without a chat", notes=[say, *([told] if told else [])], plot=plot)
+    return Part(
+        rows,
+        beside="uvicorn without a chat",
+        notes=[say, *([few] if is_few else []), *([told] if told else [])],
+        plot=plot,
+    )
+
+
+def _room() -> int:
+    """How many sockets a process may have: as many as the system allows, for us and for the servers that we start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = SIZES[-1] + SPARE
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return SIZES[-1] if soft == resource.RLIM_INFINITY else min(SIZES[-1], soft - SPARE)
 
 
 async def _measured(

@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import secrets
+import socket
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -277,12 +279,16 @@ def visitor(connection: HTTPConnection) -> str:
 def main() -> None:
     """Start Acme Mail, which stands in for a provider of accounts, and the shop."""
     port = int(os.environ.get("PORT", "8000"))
+    try:
+        listening = socket.create_server(("127.0.0.1", port))
+    except OSError:
+        sys.exit(f"Port {port} is taken. Choose another: PORT={port + 1} python examples/fastAPI/app_auth.py")
     base = f"http://localhost:{port}"
     shop = Client(id="corner-shop", secret=secrets.token_urlsafe(24), title="The corner shop")
     with OAuthServer([shop], title="Acme Mail", scopes={"mail.read": "Read your messages"}) as mail:
         app = make_app(base, mail_url=mail.url, client_id=shop.id, client_secret=shop.secret or "")
         print(TRY.format(base=base), flush=True)
-        uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class Lender:
         variables: dict[str, Secret] = {}
         secrets: list[Secret] = []
         loans: list[Loan] = []
+        opened: list[tuple[Connection, Credential]] = []
         origins: frozenset[str] = frozenset()
         for connection in connected.connections:
             if connection.provider == SESSION:
@@ -66,11 +67,12 @@ class Lender:
             variables.update(given)
             loans.append(handler.loan(credential))
             secrets.extend((*_values(credential), *given.values()))
+            opened.append((connection, credential))
             origins |= handler.origins
         earlier = self._remember(call.conversation, connected.connections)
         if earlier:
             secrets.extend(await self._unseal(earlier))
-        secrets.extend(self._sessions.secrets(call.conversation))
+        secrets.extend(self._sessions.secrets(call.conversation, opened=opened))
         return Lent(
             connected=connected,
             variables=variables,
@@ -98,7 +100,9 @@ class Lender:
 
     def _remember(self, conversation: str, connections: tuple[Connection, ...]) -> frozenset[str]:
         """Note what is lent now; what was lent before, besides."""
-        lent = frozenset(connection.id for connection in connections if connection.kept)
+        lent = frozenset([connection.id for connection in connections if connection.kept])
+        if not lent and conversation not in self._conversations:
+            return lent
         with self._lock:
             before = self._conversations.get(conversation, frozenset())
             if lent - before:

@@ -50,6 +50,13 @@ BAD_KEYS_FROM_ADDRESS = Limit(
 LOGIN_STARTS_FROM_ADDRESS = Limit(
     name="login-start", most=60, period=60, text="Too many sign-ins were begun from this address.", by_address=True
 )
+UNVERIFIED_CREDENTIALS = Limit(
+    name="chat-unverified",
+    most=10,
+    period=300,
+    text="Too many credentials were not good.",
+    by_address=True,
+)
 REVOCATIONS_BY_USER = Limit(
     name="revoke-text", most=60, period=60, text="You have revoked too many tokens by their text."
 )

@@ -61,7 +61,8 @@ class Road:
         arguments = tool.bind(call.arguments)
         caller = await self.chain.identify(presented)
         # What is decided on is what the tool needs, whatever the call says.
-        asked = call if call.needs == tool.needs else replace(call, needs=tool.needs)
+        needs = tool.needs
+        asked = call if call.needs is needs or call.needs == needs else replace(call, needs=needs)
         allowed = await self.policy.decide(caller, asked)
         connected = await self.connector.connect(allowed)
         lent = await self.lender.lend(connected)

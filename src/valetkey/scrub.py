@@ -24,30 +24,20 @@ import re
 from binascii import b2a_base64
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property, lru_cache
-from html.entities import html5
+from functools import cached_property
 from typing import Any, NoReturn
 from urllib.parse import quote, quote_plus
 
+from valetkey.scrub_forms import AMPERSAND, PERCENT, Form, patience
 from valetkey.secret import MASK, Secret
 
 _SHORTEST, _DEEPEST = 4, 100
+_LONG = 500  # characters of a stream that are held
 _HEAD = 18  # octets that are looked for at first: a line of base64 is longer
-_STRIDE, _LONGEST_CUT = 16, 200  # characters compared at once, characters of one that is cut short
-_WIDEST, _BREAK = 40, 100  # how far to look back from a sign: for a character that may be coded, for a broken line
 
 _BARE = re.compile(r"\s*(?:(?:bearer|basic|token)\s+)?(.*\S)", re.IGNORECASE | re.DOTALL)
 _PLAIN, _RUN = re.compile(r"[A-Za-z0-9_.~-]*"), re.compile(r"[A-Za-z0-9]+")
-_SAFE = re.compile(r"[^%\\&\r]*")
 
-# How the coding of one character begins; "\r" because forms and mail make "\r\n" of "\n".
-_OPENERS = "%\\&\r"
-_PERCENT = "%(?:25){0,3}+"
-_SLASH = r"\\\\{0,15}+"
-_CODED_SLASH = rf"{_PERCENT}5[cC](?:{_PERCENT}5[cC])*+"
-_ANY_SLASH = rf"(?:{_SLASH}|{_CODED_SLASH})"
-_AMPERSAND = "&(?:amp;){0,3}+"
-_LETTERS = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f", "\v": "v", "\a": "a", "\0": "0"}
 
 # No encoder touches ASCII letters and digits: where none of these is found, a secret's own are there as they are.
 _ALNUM = "(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])"
@@ -55,119 +45,14 @@ _ALNUM_DECIMAL = "(?:4[89]|5[0-7]|6[5-9]|[78][0-9]|9[07-9]|1[01][0-9]|12[0-2])"
 _ALNUM_ESCAPE = rf"(?:x|u00|U000000|u\{{0{{0,8}}){_ALNUM}"
 _CODED_ALNUM = (
     ("\\", re.compile(rf"\\{_ALNUM_ESCAPE}")),
-    ("%", re.compile(rf"{_PERCENT}(?:{_ALNUM}|5[cC]{_ALNUM_ESCAPE})")),
-    ("&", re.compile(rf"{_AMPERSAND}#(?:0{{0,8}}{_ALNUM_DECIMAL}|[xX]0{{0,8}}{_ALNUM});")),
+    ("%", re.compile(rf"{PERCENT}(?:{_ALNUM}|5[cC]{_ALNUM_ESCAPE})")),
+    ("&", re.compile(rf"{AMPERSAND}#(?:0{{0,8}}{_ALNUM_DECIMAL}|[xX]0{{0,8}}{_ALNUM});")),
 )
-# A coding that the end of the text cuts short; a character outside ASCII may take several.
-_HEX = "[0-9A-Fa-f]"
-_CUT = (
-    rf"(?:\r|{_PERCENT}0[dD](?:{_PERCENT}{_HEX}?)?|{_ANY_SLASH}?(?:{_PERCENT}{_HEX}?|{_AMPERSAND}#?\w{{0,31}})"
-    rf"|{_ANY_SLASH}(?:u{_HEX}{{0,3}}|U{_HEX}{{0,7}}|u\{{{_HEX}{{0,14}}|x{_HEX}?|r{_ANY_SLASH}?)?)\Z"
-)
-_WHOLE = rf"(?:{_PERCENT}{_HEX}{{2}}|{_ANY_SLASH}(?:x{_HEX}{{2}}|u{_HEX}{{4}}))"
-_CUT_ASCII, _CUT_WIDE = re.compile(_CUT), re.compile(rf"{_WHOLE}{{0,3}}(?:{_CUT}|\Z)")
-_GAP = re.compile(rf"(?:[\r\n]|{_SLASH}[rn]|{_PERCENT}0[aAdD]){{1,4}}[ \t]{{0,16}}")
 
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _ALIGNMENTS = (0, 0), (1, 2), (2, 3)  # octets before, characters that those have a part in
 _BASE64_ALIKE = {"+": "+-", "/": "/_"}
 _HEX_ALIKE = {digit: digit + digit.upper() for digit in "abcdef"}
-
-
-@lru_cache(maxsize=4096)
-def _codings(char: str) -> tuple[re.Pattern[str], ...]:
-    """What one character may come back as, besides itself; several patterns where several may fit at one place."""
-    code, utf16 = ord(char), char.encode("utf-16-be", "surrogatepass")
-    octets = [f"(?i:{octet:02x})" for octet in char.encode("utf-8", "surrogatepass")]
-    units = [f"(?i:{utf16[at : at + 2].hex()})" for at in range(0, len(utf16), 2)]
-    names = [name for name, named in html5.items() if named == char != "&" and name.endswith(";")]
-    entity = "|".join([*names, f"#0{{0,8}}{code};", f"#(?i:x0{{0,8}}{code:x});"])
-    bare = ["".join(_PERCENT + octet for octet in octets), f"{_AMPERSAND}(?:{entity})"]
-    escapes = ["x" + f"{_ANY_SLASH}x".join(octets), "u" + f"{_ANY_SLASH}u".join(units), f"U(?i:{code:08x})"]
-    escapes += [rf"u\{{0{{0,8}}(?i:{code:x})\}}", _LETTERS.get(char, f"x(?i:{code:02x})")]
-    if not (char.isascii() and char.isalnum()) and char != "\\":
-        escapes += [re.escape(char), *bare]  # \" and \/, and %5C%22 for \" in a URL
-    if char == "\n":
-        bare += [r"\r\n", f"{_PERCENT}0[dD]{_PERCENT}0[aA]"]
-        escapes.append(f"r{_ANY_SLASH}n")
-    sources = ["|".join([*bare, *(f"{slash}(?:{'|'.join(escapes)})" for slash in (_SLASH, _CODED_SLASH))])]
-    levels = {"%": ["%(?:25)"], "&": ["&(?:amp;)"], "\\": [r"\\\\", f"{_PERCENT}5[cC](?:{_PERCENT}5[cC])"]}
-    sources += [f"{level}{{{times}}}" for level in levels.get(char, ()) for times in range(1, 16)]
-    return tuple(map(re.compile, sources))
-
-
-@lru_cache(maxsize=4096)
-def _beginning(alike: str, coded: str) -> re.Pattern[str]:
-    """One of the characters, or a coding of the one that may be coded."""
-    return re.compile("|".join([*map(re.escape, alike), *(way.pattern for char in coded for way in _codings(char))]))
-
-
-class _Form:
-    """One coding of one secret: characters that follow each other, and how each may be written."""
-
-    def __init__(self, chars: str, alike: Mapping[str, str], coded: str, tail: str, *, broken: bool) -> None:
-        self.chars = chars
-        self.alike = alike  # what stands for a character just as well
-        self.coded = coded  # those that may themselves be coded
-        self.tail = tail  # what may follow, where it has the last bits of the secret only in part
-        self.broken = broken  # whether a line may be broken anywhere within
-        self.first = alike.get(chars[0], chars[0])
-        self.begin = self.first + (_OPENERS if chars[0] in coded else "")
-        self.second = alike.get(chars[1], chars[1]) + "\n" + _OPENERS
-
-    def reach(self, count: int) -> int:
-        """How long the first ``count`` characters may be when coded."""
-        coded = sum(char in self.coded for char in self.chars[:count])
-        return count + coded * _WIDEST + (_BREAK * (1 + count // 60) if self.broken else 0)
-
-    def find(self, text: str, signs: Iterable[str], within: int) -> Iterator[tuple[int, int]]:
-        """Every place of the form, of whose first characters one of the signs is part."""
-        places = [place for sign in signs for place in (text.find(sign), text.rfind(sign)) if place >= 0]
-        at, high = max(0, min(places) - self.reach(within)), max(places) + 1
-        beginning = _beginning(self.first, self.chars[0] if self.chars[0] in self.coded else "")
-        while (begun := beginning.search(text, at)) and (at := begun.start()) < high:
-            end, _ = self.match(text, at)
-            if end:
-                yield at, end
-            at = end or at + 1
-
-    def match(self, text: str, start: int) -> tuple[int, bool]:
-        """Where the form that starts there ends (0: it does not), and whether the text ends within it."""
-        places, cut, at = [start], False, 0
-        if text[start] not in _OPENERS and text[start + 1 : start + 2] not in self.second:
-            return 0, False  # most end here
-        while at < len(self.chars):
-            near = self.chars[at : at + _STRIDE]
-            near = near if text.startswith(near, places[0]) else near[0]
-            # Without backslashes and the like there is one way only to read what is literally there.
-            if len(places) == 1 and text.startswith(near, places[0]) and _SAFE.fullmatch(near):
-                places, at = [places[0] + len(near)], at + len(near)
-                continue
-            steps = [self._step(text, place, self.chars[at]) for place in places]
-            cut = cut or any(ended for _, ended in steps)
-            places = sorted({end for ends, _ in steps for end in ends})
-            if not places:
-                return 0, cut
-            at += 1
-        end = places[-1]
-        if self.tail and end < len(text):
-            return end + (text[end] in self.tail), cut
-        return end, cut or bool(self.tail)
-
-    def _step(self, text: str, place: int, char: str) -> tuple[list[int], bool]:
-        """Where one character that starts there may end, and whether the text ends within it."""
-        if self.broken and text[place : place + 1] in "\r\n\\%" and (gap := _GAP.match(text, place)):
-            place = gap.end()
-        if place >= len(text):
-            return [], True
-        here = text[place]
-        ends = [place + 1] if here in self.alike.get(char, char) else []
-        if here not in _OPENERS or not (self.broken or char in self.coded):
-            return ends, False
-        if char in self.coded:
-            ends += [way.end() for coding in _codings(char) if (way := coding.match(text, place))]
-        may_be_cut = len(text) - place < _LONGEST_CUT
-        return ends, may_be_cut and bool((_CUT_ASCII if char.isascii() else _CUT_WIDE).match(text, place))
 
 
 def _base64(octets: bytes, others: int, first: int) -> tuple[str, str]:
@@ -213,13 +98,13 @@ class _Needle:
         return [*signs, (low, high, low.upper(), high.upper())]
 
     @cached_property
-    def forms(self) -> list[_Form]:
+    def forms(self) -> list[Form]:
         """Octet by octet, in base64 and in hexadecimal; at last character by character."""
         spellings = self._octets()
         codes = [_base64(octets, others, first) for octets in spellings for others, first in _ALIGNMENTS]
-        forms = [_Form(chars, _BASE64_ALIKE, "+/", tail, broken=True) for chars, tail in codes]
-        forms.append(_Form(spellings[0].hex(), _HEX_ALIKE, "", "", broken=True))
-        return [*forms, _Form(self.value, {" ": " +"}, self.value, "", broken=False)]
+        forms = [Form(chars, _BASE64_ALIKE, "+/", tail, broken=True) for chars, tail in codes]
+        forms.append(Form(spellings[0].hex(), _HEX_ALIKE, "", "", broken=True))
+        return [*forms, Form(self.value, {" ": " +"}, self.value, "", broken=False)]
 
     def find(self, text: str, coded: int) -> Iterator[tuple[int, int]]:
         """Every place of the secret. ``coded``: what may be coded in the text, of 0 nothing, 1 marks, 2 all."""
@@ -323,28 +208,47 @@ class Stream:
     def __init__(self, scrubber: Scrubber) -> None:
         self._scrubber = scrubber
         self._held = ""
-        self._forms: dict[str, list[_Form]] = defaultdict(list)
-        forms = [form for needle in scrubber.needles for form in needle.forms]
-        self._reach = max((form.reach(len(form.chars)) for form in forms), default=0)
-        for form in forms:
+        self._enough = 0
+        self._forms: dict[str, list[Form]] = defaultdict(list)
+        self._all = [form for needle in scrubber.needles for form in needle.forms]
+        self._reach = max((form.reach(len(form.chars)) for form in self._all), default=0)
+        for form in self._all:
             for char in form.begin:
                 self._forms[char].append(form)
 
     def feed(self, chunk: str) -> str:
         """Take a piece; give all but the tail that may be the beginning of a secret."""
         text = self._held + chunk
+        if len(text) < self._enough:
+            self._held = text
+            return ""
         spans = self._scrubber.spans(text)
-        tail = range(max(0, len(text) - self._reach), len(text))
-        cuts = (at for at in tail if any(form.match(text, at)[1] for form in self._forms.get(text[at], ())))
-        keep = next(cuts, len(text))
+        keep = self._cut(text)
         # Another secret may begin within one that is found: stars for both, once it is known.
         keep = next((start for start, end in spans if start < keep < end), keep)
         self._held = text[keep:]
+        # What is held for long is looked at again once it has grown by a part, or looking took ever longer.
+        self._enough = len(self._held) * 3 // 2 if len(self._held) > _LONG else 0
         return _star(text, [span for span in spans if span[1] <= keep], keep)
+
+    def _cut(self, text: str) -> int:
+        """From where on it may be the beginning of a secret."""
+        low = max(0, len(text) - self._reach)
+        left = patience(len(text) - low)
+        for at in range(low, len(text)):
+            for form in self._forms.get(text[at], ()):
+                _, cut, steps = form.match(text, at)
+                if cut:
+                    return at
+                left -= steps
+            if left < 0:
+                starts = (start for form in self._all for start in form.sweep(text, at, cut=True))
+                return min(starts, default=len(text))
+        return len(text)
 
     def close(self) -> str:
         """The tail, scrubbed."""
-        text, self._held = self._held, ""
+        text, self._held, self._enough = self._held, "", 0
         return self._scrubber.text(text)
 
 

@@ -650,6 +650,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_not_used(client, serve)
     assert (len(server.requests), server.connections) == (3, 3)
 
 
+@pytest.mark.requirement("R-31")
 async def test_a_request_that_may_have_been_received_is_never_sent_again(client, serve):
     async def script(server, writer):
         if len(server.requests) == 2:

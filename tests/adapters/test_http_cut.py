@@ -65,6 +65,7 @@ async def never(writer):
     await asyncio.sleep(5)
 
 
+@pytest.mark.requirement("fault.no-limits", "X-18.result")
 @pytest.mark.parametrize("script", [flood, bomb])
 async def test_the_beginning_of_too_much_is_given_and_marked(answered, script):
     response = await answered(script, cap=1000)
@@ -72,6 +73,7 @@ async def test_the_beginning_of_too_much_is_given_and_marked(answered, script):
     assert response.header("content-length") is None
 
 
+@pytest.mark.requirement("X-18.result")
 async def test_what_came_by_the_deadline_is_given_and_marked(answered):
     response = await answered(drip, deadline=0.3)
     assert (response.status, response.cut, response.body) == (200, True, b"abc")

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from valetkey.entrypoints.chat.page import ui_routes
 from valetkey.entrypoints.chat.rooms import Chat
 from valetkey.settings.bedrock import ChatConfig
+from valetkey.settings.sections import Serving
 
 STAMP = "2026-11-22T14:05:00.000001"
 SESSION = "6f2f6c1e-0d6a-4a53-9a55-1f2b6f0f8a11"
@@ -92,7 +93,9 @@ class Fake:
 def page_app(fake: Fake, config: ChatConfig) -> Starlette:
     """The page and the fake, under the paths of the settings."""
     system = SimpleNamespace(entropy=SimpleNamespace(token=lambda size: "c" * 43))
-    mounted = SimpleNamespace(base_url="http://127.0.0.1:8000", prefix="bedrock-chat")
+    mounted = SimpleNamespace(
+        base_url="http://127.0.0.1:8000", prefix="bedrock-chat", serving=Serving(), learn=lambda _: None
+    )
     chat = cast("Chat", SimpleNamespace(config=config, system=system, mounted=mounted))
     return Starlette(routes=[*ui_routes(chat), WebSocketRoute(config.websocket_endpoint, fake.serve)])
 

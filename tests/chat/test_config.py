@@ -45,7 +45,7 @@ ui_endpoint BEDROCK_UI_ENDPOINT "/bedrock-chat/ui" "/" "/{page}"
 enable_ui BEDROCK_ENABLE_UI true false "x"
 ui_title BEDROCK_UI_TITLE "AI\u00a0Assistant" "Helper" -
 rate_limit BEDROCK_RATE_LIMIT null "10/minute" "often"
-cors_origins BEDROCK_CORS_ORIGINS ["*"] ["https://app.example.com"] ["app.example.com"]
+cors_origins BEDROCK_CORS_ORIGINS ["*"] ["https://app.example.com"] ["https://*.example.com"]
 enable_tool_auth BEDROCK_ENABLE_TOOL_AUTH true false "x"
 supported_auth_types BEDROCK_SUPPORTED_AUTH_TYPES ["bearer_token","basic_auth","api_key","oauth2","custom"] ["custom"] 1
 require_tool_auth BEDROCK_REQUIRE_TOOL_AUTH false true "x"
@@ -83,12 +83,14 @@ def plain(monkeypatch):
     monkeypatch.setattr(bedrock_fields, "_said", set())
 
 
+@pytest.mark.requirement("chat.settings")
 @pytest.mark.parametrize(("field", "default"), [(row[0], row[2]) for row in ROWS])
 def test_a_default_is_the_contracts(field, default):
     assert getattr(load_config(), field) == read(default)
     assert field not in load_config().model_fields_set
 
 
+@pytest.mark.requirement("seed003.keywords", "chat.settings")
 @pytest.mark.parametrize(("field", "variable", "value"), [(row[0], row[1], row[3]) for row in ROWS])
 def test_a_setting_is_taken_as_keyword_and_as_variable(field, variable, value, monkeypatch):
     wanted = read(value)
@@ -99,6 +101,7 @@ def test_a_setting_is_taken_as_keyword_and_as_variable(field, variable, value, m
     assert field in config.model_fields_set
 
 
+@pytest.mark.requirement("chat.settings")
 @pytest.mark.parametrize(("field", "variable", "value"), [(row[0], row[1], row[4]) for row in ROWS if row[4] != "-"])
 def test_a_value_out_of_bounds_is_refused_by_name_and_source(field, variable, value, monkeypatch):
     with pytest.raises(
@@ -110,6 +113,7 @@ def test_a_value_out_of_bounds_is_refused_by_name_and_source(field, variable, va
         load_config()
 
 
+@pytest.mark.requirement("seed003.environment")
 @pytest.mark.parametrize(
     "text",
     [
@@ -129,6 +133,7 @@ def test_a_list_is_written_as_anyone_would(text, monkeypatch):
         assert load_config().supported_auth_types == wanted
 
 
+@pytest.mark.requirement("seed003.environment")
 def test_the_seeds_own_environment_works(monkeypatch):
     for line in (
         "BEDROCK_ENABLE_TOOL_AUTH=true",
@@ -143,6 +148,7 @@ def test_the_seeds_own_environment_works(monkeypatch):
     assert config.log_level == "DEBUG"
 
 
+@pytest.mark.requirement("chat.settings-order")
 def test_the_first_source_that_has_a_setting_decides(monkeypatch):
     def titled(**keywords) -> str:
         return load_config(**keywords).ui_title
@@ -162,6 +168,7 @@ def test_the_first_source_that_has_a_setting_decides(monkeypatch):
     assert titled(ui_title=None) == "dotenv", "None is not given"
 
 
+@pytest.mark.requirement("chat.settings-order")
 def test_names_of_variables_are_taken_in_any_case_and_the_usual_one_goes_first(monkeypatch):
     monkeypatch.setenv("bedrock_ui_title", "small")
     assert load_config().ui_title == "small"
@@ -169,11 +176,13 @@ def test_names_of_variables_are_taken_in_any_case_and_the_usual_one_goes_first(m
     assert load_config().ui_title == "capital"
 
 
+@pytest.mark.requirement("fault.env-test")
 def test_a_file_for_tests_is_nobodys_business():
     Path(".env.test").write_text("BEDROCK_UI_TITLE=test\n")
     assert load_config().ui_title == "AI Assistant"
 
 
+@pytest.mark.requirement("chat.settings")
 def test_tables_and_lists_of_a_file(monkeypatch):
     Path("valetkey.toml").write_text(
         "[chat]\ntoken_url_hosts = ['idp.internal']\n[chat.scheme_providers]\nghe = 'github'\n"
@@ -188,6 +197,7 @@ def test_tables_and_lists_of_a_file(monkeypatch):
     assert load_config(scheme_providers={"a.b": "c"}).scheme_providers == {"a.b": "c"}
 
 
+@pytest.mark.requirement("d17.unknown")
 def test_a_name_that_is_not_known(monkeypatch, caplog):
     with pytest.raises(ConfigurationError, match=r"There is no keyword require_tool_aut\. Did you mean require_tool_a"):
         load_config(require_tool_aut=True)
@@ -210,6 +220,7 @@ def test_a_name_that_is_not_known(monkeypatch, caplog):
         ChatConfig(nonsense=1)  # type: ignore[call-arg]
 
 
+@pytest.mark.requirement("chat.settings")
 @pytest.mark.parametrize("name", ["tools", "auth_dependency"])
 def test_what_only_a_program_can_give_is_no_variable(name, monkeypatch, caplog):
     monkeypatch.setenv(f"BEDROCK_{name.upper()}", "x")
@@ -217,6 +228,7 @@ def test_what_only_a_program_can_give_is_no_variable(name, monkeypatch, caplog):
     assert f"BEDROCK_{name.upper()} is not known" in caplog.text
 
 
+@pytest.mark.requirement("fault.dead-settings", "d17.nothing")
 def test_what_is_known_and_does_nothing_is_said_once(monkeypatch, caplog):
     names = ["llm_client_type", "enable_rag", "kb_chunk_size", "feedback_enabled", "admin_authorizer"]
     for _ in range(2):
@@ -232,6 +244,7 @@ def test_what_is_known_and_does_nothing_is_said_once(monkeypatch, caplog):
     assert len(caplog.records) == 4
 
 
+@pytest.mark.requirement("D.model-keys")
 def test_a_secret_is_not_printed_and_a_readable_file_is_warned_of(caplog):
     Path(".env").write_text("AWS_ACCESS_KEY_ID=AKIAEXAMPLE\nAWS_SECRET_ACCESS_KEY=very-secret-key\n")
     Path(".env").chmod(0o644)
@@ -246,6 +259,7 @@ def test_a_secret_is_not_printed_and_a_readable_file_is_warned_of(caplog):
     assert "model_api_key (keywords)" in str(refused.value)
 
 
+@pytest.mark.requirement("chat.settings")
 @pytest.mark.parametrize(
     ("keywords", "why"),
     [
@@ -266,6 +280,7 @@ def test_what_does_not_go_together_is_said(keywords, why):
     assert "password" not in str(refused.value)
 
 
+@pytest.mark.requirement("chat.settings")
 def test_an_assignment_is_checked_and_a_refused_one_changes_nothing():
     config = load_config()
     config.supported_auth_types = "api_key, custom"  # type: ignore[assignment]
@@ -281,6 +296,7 @@ def test_an_assignment_is_checked_and_a_refused_one_changes_nothing():
         validate_config({})  # type: ignore[arg-type]
 
 
+@pytest.mark.requirement("d14.rate")
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
@@ -296,12 +312,14 @@ def test_a_rate_is_so_many_in_a_period(text, rate):
     assert load_config().rate is None
 
 
+@pytest.mark.requirement("d14.rate")
 @pytest.mark.parametrize("text", ["0/minute", "10", "/minute", "10/fortnight", "-1/s", "1/2/s", "10/m\n/s"])
 def test_a_rate_that_says_nothing_is_refused(text):
     with pytest.raises(ConfigurationError, match="10/minute"):
         load_config(rate_limit=text)
 
 
+@pytest.mark.requirement("chat.any-model")
 @pytest.mark.parametrize(
     "model",
     ["amazon.nova-pro-v1:0", "mistral.mistral-large-2407-v1:0", "us.deepseek.r1-v1:0", "openai:gpt-5", "offline"],
@@ -325,6 +343,7 @@ def test_the_long_name_of_oauth2_is_the_short_one_and_sso_is_no_type(caplog):
     assert "sso is no type" in caplog.text
 
 
+@pytest.mark.requirement("chat.presets")
 def test_prompts_of_a_file_are_taken_where_none_are_given(tmp_path):
     prompts = [{"label": "A", "template": "Do {{WHAT}}"}]
     yaml = tmp_path / "prompts.yaml"
@@ -341,7 +360,7 @@ def test_prompts_of_a_file_are_taken_where_none_are_given(tmp_path):
         yaml.write_text(text)
         with pytest.raises(ConfigurationError, match=r"^Failed to load configuration: "):
             load_config(preset_prompts_file=yaml)
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"missing\.yaml is missing"):
         load_config(preset_prompts_file=tmp_path / "missing.yaml")
 
 
@@ -349,6 +368,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "example"}
 CREDENTIALS = "[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = example\n"
 
 
+@pytest.mark.requirement("chat.any-model", "d16.offline")
 @pytest.mark.parametrize(
     ("variables", "files", "found"),
     [
@@ -395,6 +415,7 @@ def test_settings_are_read_without_boto3_and_without_a_model_library():
     assert not {"boto3", "botocore", "pydantic_ai", "fastapi", "sqlalchemy"} & set(ran.stdout.split())
 
 
+@pytest.mark.requirement("d16.bedrock")
 def test_a_model_is_told_what_was_set_and_no_more(monkeypatch):
     choice = load_config(model_id="m").model_choice()
     assert (choice.temperature, choice.top_p, choice.max_tokens, choice.region) == (None, None, 4096, "us-east-1")
@@ -407,6 +428,7 @@ def test_a_model_is_told_what_was_set_and_no_more(monkeypatch):
     assert load_config(model_id="m").model_choice().region == "eu-west-2"
 
 
+@pytest.mark.requirement("D.model-keys")
 def test_keys_of_the_environment_are_left_to_boto3_and_others_are_handed_on(monkeypatch):
     for name, value in (*KEYS.items(), ("AWS_SESSION_TOKEN", "session")):
         monkeypatch.setenv(name, value)
@@ -423,6 +445,7 @@ def test_keys_of_the_environment_are_left_to_boto3_and_others_are_handed_on(monk
     assert choice.session_token == Secret("theirs")
 
 
+@pytest.mark.requirement("D.model-keys")
 def test_one_provider_is_not_shown_the_key_of_another():
     given = {"model_id": "openai:a", "model_base_url": "http://127.0.0.1:9/v1", "model_api_key": "sk-1"}
     for fallback, same in (("openai:b", True), ("anthropic:c", False), ("amazon.nova-lite-v1:0", False)):
@@ -450,6 +473,7 @@ def issuers(**keywords):
     return load_server(Path.cwd(), {}, keywords=config.mount_settings()).identity.issuers
 
 
+@pytest.mark.requirement("chat.sso")
 @pytest.mark.parametrize(
     ("discovery", "provider", "issuer"),
     [
@@ -467,6 +491,7 @@ def test_users_of_an_openid_provider_are_let_in(discovery, provider, issuer):
     assert found.jwks_url == ""
 
 
+@pytest.mark.requirement("chat.sso")
 def test_what_is_mounted_is_told_only_what_was_set(caplog):
     assert load_config().mount_settings() == {}
     assert load_config(sso_client_id="x").mount_settings() == {}, "sso is not enabled"

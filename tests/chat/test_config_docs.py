@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from valetkey.settings import bedrock_fields
 from valetkey.settings.bedrock import ChatConfig, load_config
 
@@ -27,6 +29,7 @@ def shown(value: Any) -> str:
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 
+@pytest.mark.requirement("chat.settings")
 def test_every_setting_of_the_chat_is_explained_with_its_variable_and_default():
     told = table()
     assert set(told) == set(ChatConfig.model_fields)
@@ -39,6 +42,7 @@ def test_every_setting_of_the_chat_is_explained_with_its_variable_and_default():
             assert default == shown(getattr(config, name)), name
 
 
+@pytest.mark.requirement("d17.nothing")
 def test_what_is_known_and_does_nothing_is_listed():
     text = PAGE.read_text("utf-8").partition("### Known, and nothing")[2]
     named = re.findall(r"`([a-z_]+)…?`", text)

@@ -41,6 +41,7 @@ def bare(monkeypatch):
     return begin
 
 
+@pytest.mark.requirement("seed003.trouble-log-level")
 def test_a_level_that_is_set_shows_what_it_says_even_where_no_logging_is_set_up(bare):
     alone = bare()
     apply_logging(load_config(model_id="offline", log_level="debug"))
@@ -90,6 +91,7 @@ def test_other_peoples_libraries_are_quiet_unless_somebody_wants_them():
     assert logging.getLogger("boto3").level == logging.NOTSET
 
 
+@pytest.mark.requirement("fault.dead-settings")
 def test_failures_of_calls_and_answers_can_be_held_back(bare):
     alone = bare()
 
@@ -106,6 +108,7 @@ def test_failures_of_calls_and_answers_can_be_held_back(bare):
         assert alone.getvalue().split() == shown
 
 
+@pytest.mark.requirement("d16.offline")
 @pytest.mark.parametrize("log_errors", [True, False])
 def test_one_line_at_the_start_says_that_no_model_answers(bare, log_errors):
     alone = bare()

@@ -49,6 +49,7 @@ def read(**frame: Any) -> tuple[str, dict[str, str]]:
     return spelt, {name: value.reveal() for name, value in values.items() if value}
 
 
+@pytest.mark.requirement("seed003.messages")
 @pytest.mark.parametrize(
     ("frame", "spelt", "kind"),
     [
@@ -71,6 +72,7 @@ def test_each_type_is_taken_and_told_as_it_was_spelt(frame: dict[str, Any], spel
     assert (told, taken.kind) == (spelt, kind)
 
 
+@pytest.mark.requirement("seed003.basic", "seed003.api-key", "seed003.custom", "seed003.messages")
 def test_the_values_of_seed_003_s_messages_go_where_they_belong() -> None:
     assert read(auth_type="bearer_token", token=" eyJhbGci ")[1] == {"": "eyJhbGci"}
     pair = base64.b64encode("user@example.com: pä ß ".encode()).decode()
@@ -86,6 +88,9 @@ def test_the_values_of_seed_003_s_messages_go_where_they_belong() -> None:
     assert given.fields["client_secret"].matches("s3cret-value")
 
 
+@pytest.mark.requirement(
+    "seed003.trouble-bearer", "chat.texts", "fault.header-error", "fault.header-abuse", "d14.texts"
+)
 @pytest.mark.parametrize(
     ("frame", "text"),
     [
@@ -102,6 +107,11 @@ def test_the_values_of_seed_003_s_messages_go_where_they_belong() -> None:
         ({"token": "a\ud800"}, "Invalid auth message: token must be a string"),
         ({"token": "tökén"}, "Invalid auth message: token must be ASCII"),
         ({"token": "a" * 16_385}, "Invalid auth message: token is longer than 16384 characters"),
+        ({"token": "a\\\\\\\\\\b"}, "Invalid auth message: token must not have five of \\, % or & in a row"),
+        (
+            {"auth_type": "custom", "custom_headers": {"X-A": "%%%%%"}},
+            "Invalid auth message: the value of X-A must not have five of \\, % or & in a row",
+        ),
         ({"auth_type": "basic_auth"}, "Username and password required for basic auth"),
         (
             {"auth_type": "basic_auth", "username": "u", "password": ""},
@@ -183,7 +193,7 @@ def test_the_values_of_seed_003_s_messages_go_where_they_belong() -> None:
         ),
         (
             {"auth_type": "custom", "custom_headers": {f"X-{number}": "v" for number in range(17)}},
-            "Invalid auth message: custom_headers has more than 16 headers or 32768 characters",
+            "Invalid auth message: custom_headers has more than 16 headers or 8192 characters",
         ),
         ({"auth_type": "none"}, "Unknown auth type: none"),
         ({"auth_type": "NOPE"}, "Unknown auth type: nope"),
@@ -198,6 +208,7 @@ def test_what_is_wrong_is_told_in_the_words_of_the_wire(frame: dict[str, Any], t
     assert refusal(frame) == text
 
 
+@pytest.mark.requirement("seed003.supported-types")
 @pytest.mark.parametrize("given", ["api_key", "API_KEY"])
 def test_a_type_that_is_not_enabled_is_refused_by_its_name(given: str) -> None:
     assert refusal({"auth_type": given, "api_key": "k"}, supported_auth_types=["bearer_token"]) == (
@@ -205,17 +216,20 @@ def test_a_type_that_is_not_enabled_is_refused_by_its_name(given: str) -> None:
     )
 
 
+@pytest.mark.requirement("seed003.supported-types")
 @pytest.mark.parametrize("listed", ["oauth2", "oauth2_client_credentials", " OAuth2 "])
 @pytest.mark.parametrize("sent", ["oauth2", "oauth2_client_credentials"])
 def test_either_spelling_of_oauth2_enables_both(listed: str, sent: str) -> None:
     assert read_auth({"auth_type": sent, **OAUTH2}, Config(supported_auth_types=[listed]))[0] == sent
 
 
+@pytest.mark.requirement("seed003.enable")
 @pytest.mark.parametrize("frame", [{"token": "t"}, {"auth_type": None}, {}])
 def test_where_tools_take_no_credentials_none_is_read(frame: dict[str, Any]) -> None:
     assert refusal(frame, enable_tool_auth=False) == "Tool authentication is disabled"
 
 
+@pytest.mark.requirement("fault.ssrf")
 def test_a_token_url_on_loopback_is_taken_where_the_operator_names_its_host() -> None:
     frame = {"auth_type": "oauth2", **OAUTH2, "token_url": "http://127.0.0.1:9000/token"}
     assert refusal(frame) == "Invalid auth message: token_url must be https"
@@ -226,16 +240,25 @@ def test_a_token_url_on_loopback_is_taken_where_the_operator_names_its_host() ->
 
 
 # Decision 18, and the rest of the classes that its names stand for: framing, hop by hop, the person's cookies, and
-# who says that a request came from where.
+# who says that a request came from where; and what proxies say of whoever signed in there (contract 4.1, 4).
 FORBIDDEN = """
     Host Content-Length Content-Type Content-Encoding Transfer-Encoding Connection Cookie X-Forwarded-For
     X-Forwarded-Host X-Forwarded-Proto X-Forwarded-User X-Forwarded Forwarded Via TE Trailer Upgrade Expect Keep-Alive
     Proxy-Authorization Proxy-Connection Set-Cookie X-Real-IP X-HTTP-Method-Override X-Original-URL X-Rewrite-URL
     Sec-WebSocket-Key Sec-Fetch-Site Origin Referer Date Accept-Encoding Max-Forwards True-Client-IP X-Forwarded_For
     X_Forwarded_For cONTENT-lENGTH
+    X-User-ID X-User-Metadata X-User User-Agent From Remote-User X-Remote-User REMOTE_USER X-Auth-Request-Email
+    X-Authenticated-User X-Auth-Username X-Consumer-ID X-WebAuth-User Tailscale-User-Login X-Username X-Roles
+    Cf-Access-Authenticated-User-Email Cf-Access-Jwt-Assertion X-Goog-Authenticated-User-Email X-Goog-IAP-JWT-Assertion
+    X-MS-CLIENT-PRINCIPAL X-MS-CLIENT-PRINCIPAL-NAME X-MS-TOKEN-AAD-ID-TOKEN X-Amzn-Oidc-Identity X-Amzn-Mtls-Clientcert
+    X-Forwarded-Access-Token X-Original-URI X-Envoy-Original-Path X-Envoy-External-Address Fly-Client-IP
+    X-Azure-ClientIP X-Azure-SocketIP CF-Connecting-IP CF-Connecting-IPv6 Fastly-Client-IP X-Client-IP
+    X-Cluster-Client-IP X-ProxyUser-IP X-Remote-Addr X-Originating-IP Incap-Client-IP X-Nf-Client-Connection-Ip
+    X-SSL-Client-Cert SSL-Client-Verify Client-Cert X-Client-DN X-AppEngine-User-Email X-Valetkey-User
     """.split()  # noqa: SIM905
 
 
+@pytest.mark.requirement("fault.header-abuse", "d18.headers")
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_a_header_that_belongs_to_the_request_is_refused(name: str) -> None:
     why = f"must not set {name}, which belongs to the request and is no credential"
@@ -245,6 +268,21 @@ def test_a_header_that_belongs_to_the_request_is_refused(name: str) -> None:
     assert refusal(api_key) == f"Invalid auth message: api_key_header {why}"
 
 
+@pytest.mark.requirement("d18.headers")
+@pytest.mark.parametrize(
+    "name",
+    """
+    Authorization X-API-Key X-Auth-Token X-Auth-Key X-User-Token X-Access-Token X-Client-Id X-Client-Secret
+    Cf-Access-Client-Id Cf-Access-Client-Secret X-Goog-Api-Key X-Request-ID Api-Key X-Amz-Security-Token X-Org-ID
+    X-Hasura-Admin-Secret X-Serverless-Authorization X-Custom-Auth
+    """.split(),  # noqa: SIM905
+)
+def test_a_header_that_holds_a_credential_is_taken(name: str) -> None:
+    _, taken = read_auth({"auth_type": "custom", "custom_headers": {name: "v"}}, Config())
+    assert list(taken.headers) == [name]
+
+
+@pytest.mark.requirement("fault.header-abuse")
 @pytest.mark.parametrize("name", ["X A", "X:A", "(X)", "X;A", "x" * 129])
 def test_what_is_no_header_name_is_refused(name: str) -> None:
     said = refusal({"auth_type": "custom", "custom_headers": {name: "v"}})
@@ -272,6 +310,7 @@ _names = [
 ]  # fmt: skip
 
 
+@pytest.mark.requirement("W-08")
 @settings(max_examples=40)
 @given(
     frame=some.dictionaries(some.sampled_from(_names), _values),
@@ -286,6 +325,7 @@ def test_no_frame_brings_down_the_reader(frame: dict[str, Any], kind: str | None
     credential_of(taken)
 
 
+@pytest.mark.requirement("chat.credentials-api")
 def test_credentials_do_not_print_and_tell_only_what_is_there() -> None:
     secret = "sEcr3t-value"
     fields = ("bearer_token", "password", "client_secret", "api_key")
@@ -305,6 +345,7 @@ def test_credentials_do_not_print_and_tell_only_what_is_there() -> None:
     }
 
 
+@pytest.mark.requirement("chat.credentials-api")
 def test_credentials_are_made_of_a_mapping_with_either_spelling() -> None:
     given = Credentials.from_dict({"auth_type": "oauth2", "client_id": "id", "scope": None, "surplus": 1})
     assert given == Credentials(auth_type=AuthType.OAUTH2_CLIENT_CREDENTIALS, client_id="id")
@@ -322,6 +363,7 @@ def test_credentials_are_made_of_a_mapping_with_either_spelling() -> None:
     ]
 
 
+@pytest.mark.requirement("chat.credentials-api")
 @pytest.mark.parametrize(
     ("given", "headers", "valid"),
     [
@@ -373,6 +415,7 @@ class Client:
         return self.answers.pop(0)
 
 
+@pytest.mark.requirement("chat.credentials-api")
 async def test_a_program_s_own_client_fetches_the_token_once() -> None:
     given = Credentials.from_dict({"auth_type": "oauth2", **OAUTH2})
     handler, client = AuthenticationHandler(given), Client(Answer({"access_token": "at", "expires_in": "60"}))
@@ -384,6 +427,7 @@ async def test_a_program_s_own_client_fetches_the_token_once() -> None:
     assert form == "grant_type=client_credentials&client_id=id&client_secret=s3cret-value"
 
 
+@pytest.mark.requirement("chat.credentials-api")
 async def test_without_a_client_ours_fetches_and_goes_nowhere_private() -> None:
     given = Credentials.from_dict({"auth_type": "oauth2", **OAUTH2, "token_url": "https://127.0.0.1/token"})
     with pytest.raises(ProviderUnavailable, match="did not give a token"):
@@ -393,6 +437,7 @@ async def test_without_a_client_ours_fetches_and_goes_nowhere_private() -> None:
         await AuthenticationHandler(given).apply_auth_to_headers({})
 
 
+@pytest.mark.requirement("chat.credentials-api")
 async def test_credentials_are_verified_at_an_endpoint_of_the_program_s_choice() -> None:
     handler = AuthenticationHandler(Credentials(AuthType.BEARER_TOKEN, bearer_token="tok-12345678"))
     good = Client(Answer({"name": "Ann"}))
@@ -415,6 +460,7 @@ async def test_credentials_are_verified_at_an_endpoint_of_the_program_s_choice()
     )
 
 
+@pytest.mark.requirement("chat.credentials-api")
 @pytest.mark.parametrize(
     ("kind", "text"),
     [

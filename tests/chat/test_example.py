@@ -4,6 +4,7 @@ import json
 import os
 import re
 import runpy
+import socket as sockets
 import subprocess
 import sys
 import threading
@@ -78,6 +79,7 @@ def chat(client):
         yield Chat(socket)
 
 
+@pytest.mark.requirement("seed003.bearer", "seed003.basic", "seed003.api-key", "seed003.custom", "seed003.example")
 @pytest.mark.parametrize(
     ("credential", "question", "tool", "found"),
     [
@@ -98,6 +100,7 @@ def test_each_kind_of_credential_reaches_its_route(chat, credential, question, t
     assert found in answer["message"], answer
 
 
+@pytest.mark.requirement("fault.dead-security")
 @pytest.mark.parametrize(
     ("credential", "question"),
     [
@@ -116,6 +119,7 @@ def test_a_credential_that_does_not_fit_reaches_nothing(chat, credential, questi
     assert "401" in str(result["error"])
 
 
+@pytest.mark.requirement("fault.echo")
 def test_a_credential_that_comes_back_is_starred_out(chat):
     chat.sign_in(BEARER)
     answer = chat.ask("Which headers did you get?")
@@ -123,6 +127,7 @@ def test_a_credential_that_comes_back_is_starred_out(chat):
     assert "demo-token-of-ada" not in str(answer)
 
 
+@pytest.mark.requirement("fault.credential-tools")
 def test_a_route_that_is_kept_out_is_no_tool(chat):
     chat.sign_in(BEARER)
     answer = chat.ask("CALL list_customers {}")
@@ -130,6 +135,7 @@ def test_a_route_that_is_kept_out_is_no_tool(chat):
     assert "list_customers" not in chat.ask("Dance for me")["message"]
 
 
+@pytest.mark.requirement("d15.approval")
 @pytest.mark.parametrize(("decision", "state"), [("yes", "cancelled"), ("no", "packed")])
 def test_a_marked_route_waits_for_a_yes(chat, decision, state):
     chat.sign_in(BEARER)
@@ -144,6 +150,7 @@ def test_a_marked_route_waits_for_a_yes(chat, decision, state):
     )
 
 
+@pytest.mark.requirement("design.own-beside", "D.scheme-providers")
 def test_the_mailbox_needs_an_account_and_gets_no_credential_of_the_session(chat):
     chat.sign_in(BEARER)
     asked = chat.ask("What are the 2 newest messages in my mailbox?")
@@ -151,6 +158,7 @@ def test_the_mailbox_needs_an_account_and_gets_no_credential_of_the_session(chat
     assert asked["url"].startswith(BASE)
 
 
+@pytest.mark.requirement("design.own-beside", "X-19")
 def test_the_account_is_connected_on_the_way_and_renewed_when_its_token_is_refused(example):
     with OAuthServer(
         [Shop(id="shop", secret="not-a-secret")], scopes={"mail.read": ""}, mail_scope="mail.read"
@@ -177,6 +185,7 @@ def test_the_account_is_connected_on_the_way_and_renewed_when_its_token_is_refus
         assert shown == [access[0], access[0], access[2]]
 
 
+@pytest.mark.requirement("seed003.example", "d19.example")
 def test_the_page_is_found_at_the_root_and_the_visitor_known_again(client):
     opened = client.get("/", follow_redirects=False)
     assert (opened.status_code, opened.headers["location"]) == (303, "/bedrock-chat/ui")
@@ -224,6 +233,20 @@ def wait_for(url: str) -> None:
     raise AssertionError(url)
 
 
+def test_a_port_that_is_taken_is_told_in_one_line_before_anything_else(tmp_path):
+    with sockets.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, str(EXAMPLE)], cwd=tmp_path, env={**os.environ, "PORT": str(port)},
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.strip() == (
+        f"Port {port} is taken. Choose another: PORT={port + 1} python examples/fastAPI/app_auth.py"
+    )
+
+
+@pytest.mark.requirement("seed003.oauth2", "seed003.python", "seed003.example", "d19.example", "d19.client")
 def test_it_runs_as_its_reader_runs_it_with_the_corrected_client_and_oauth2(running, tmp_path):
     process, base = running
     said = ""

@@ -20,8 +20,8 @@ from valetkey.entrypoints.chat.handshake import cookie_name
 from valetkey.entrypoints.chat.session import ChatSession
 from valetkey.entrypoints.chat.visitors import vouched
 from valetkey.errors import ConfigurationError, CouldNotTell
-from valetkey.identity.verifiers.vouched import CHAT, CHAT_USERS
-from valetkey.model.caller import OURS, Owner
+from valetkey.identity.verifiers.vouched import CHAT
+from valetkey.model.caller import CHAT_USERS, OURS, Owner
 from valetkey.model.tokens import TokenKind
 from valetkey.model.users import create_scope
 
@@ -62,6 +62,7 @@ async def chat() -> AsyncIterator[Live]:
         yield found
 
 
+@pytest.mark.requirement("fault.origin", "W-01")
 async def test_pages_of_other_origins_are_refused_before_anything_is_read(chat: Live) -> None:
     foreign = [
         "https://evil.example",
@@ -84,6 +85,7 @@ async def test_pages_of_other_origins_are_refused_before_anything_is_read(chat: 
     assert session_of(chat, other.id).brought is False
 
 
+@pytest.mark.requirement("fault.origin", "W-01", "D.browser")
 async def test_a_cookie_that_signs_in_needs_an_origin_and_ours_alone_does_not(chat: Live) -> None:
     assert (await refused(chat, cookie="valetkey=vks_1"))[0] == 403
     assert (await refused(chat, cookie="__Host-valetkey=vks_1"))[0] == 403
@@ -92,6 +94,7 @@ async def test_a_cookie_that_signs_in_needs_an_origin_and_ours_alone_does_not(ch
     assert session_of(chat, client.id).brought is False
 
 
+@pytest.mark.requirement("W-01")
 async def test_with_a_sign_in_of_the_apps_any_cookie_needs_an_origin() -> None:
     async def user(app: Annotated[str, Cookie()] = "") -> str:
         return app
@@ -99,9 +102,10 @@ async def test_with_a_sign_in_of_the_apps_any_cookie_needs_an_origin() -> None:
     async with live(auth_dependency=user) as chat:
         assert (await refused(chat, cookie="app=ada"))[0] == 403
         client = await chat.open(cookie="app=ada", origin=chat.url)
-        assert session_of(chat, client.id).owner.subject == "ada"
+        assert session_of(chat, client.id).owner.subject == f"{PATH}#user:ada"
 
 
+@pytest.mark.requirement("fault.dead-settings", "W-01", "W-16")
 async def test_origins_that_are_named_may_come_with_cookies_and_all_others_not() -> None:
     async def user(app: Annotated[str, Cookie()] = "") -> str | None:
         return app or None
@@ -109,13 +113,13 @@ async def test_origins_that_are_named_may_come_with_cookies_and_all_others_not()
     friends = "https://friend.example, https://other.example:8443"
     async with live(cors_origins=friends, auth_dependency=user) as chat:
         client = await chat.open(cookie="app=ada", origin="https://other.example:8443")
-        assert session_of(chat, client.id).owner.subject == "ada"
+        assert session_of(chat, client.id).owner.subject == f"{PATH}#user:ada"
         assert (await refused(chat, cookie="app=ada", origin="https://other.example"))[0] == 403
         assert (await refused(chat, cookie="app=ada", origin="null"))[0] == 403
     async with live(cors_origins=["*"], auth_dependency=user) as chat:
-        assert await refused(chat, cookie="app=ada", origin="https://evil.example") == (
-            403, "This chat is for users of this app, and its sign-in gave none. Sign in first."
-        )  # fmt: skip
+        status, detail = await refused(chat, cookie="app=ada", origin="https://evil.example")
+        assert status == 403
+        assert "cors_origins" in detail
         assert (await refused(chat, cookie="app=ada", origin="null"))[0] == 403
         assert (await chat.open(cookie="app=ada", origin=chat.url)).first["resumed"] is False
     async with live(cors_origins=["*"]) as chat:
@@ -123,6 +127,7 @@ async def test_origins_that_are_named_may_come_with_cookies_and_all_others_not()
         assert session_of(chat, client.id).brought is False
 
 
+@pytest.mark.requirement("W-15")
 async def test_names_that_are_not_ours_are_refused(chat: Live) -> None:
     for host in ("evil.example", f"evil.example:{chat.port}", f"127.0.0.1.evil.example:{chat.port}"):
         status, detail = await refused(chat, named=host, origin=f"http://{host}")
@@ -131,6 +136,7 @@ async def test_names_that_are_not_ours_are_refused(chat: Live) -> None:
     assert (await chat.open(named="localhost")).first["session_id"]
 
 
+@pytest.mark.requirement("W-01")
 async def test_a_public_address_and_hosts_of_the_settings_are_answered() -> None:
     toml = '[server]\nhosts = ["inner.example"]\n'
     async with live(public_base_url="https://chat.example", toml=toml) as chat:
@@ -141,6 +147,7 @@ async def test_a_public_address_and_hosts_of_the_settings_are_answered() -> None
         assert (await refused(chat, named="10.0.0.7"))[0] == 421
 
 
+@pytest.mark.requirement("D.browser")
 async def test_the_browser_gets_a_cookie_and_is_known_by_it(chat: Live) -> None:
     wire = await chat.raw(origin=chat.url)
     assert wire.response is not None
@@ -160,6 +167,7 @@ async def test_the_browser_gets_a_cookie_and_is_known_by_it(chat: Live) -> None:
     assert "set-cookie" in odd.response.headers, "of two, none is taken"
 
 
+@pytest.mark.requirement("D.browser")
 async def test_by_https_the_cookie_can_be_set_by_the_host_alone() -> None:
     async with live(public_base_url="https://chat.example") as chat:
         wire = await chat.raw(origin="https://chat.example", named="chat.example")
@@ -170,12 +178,14 @@ async def test_by_https_the_cookie_can_be_set_by_the_host_alone() -> None:
         assert "Domain" not in given
 
 
+@pytest.mark.requirement("fault.user-id")
 async def test_nobody_is_whom_the_address_says(chat: Live) -> None:
     client = await chat.open(f"{PATH}?user_id=admin")
     owner = session_of(chat, client.id).owner
     assert (owner.workspace, owner.subject) == (CHAT, client.id)
 
 
+@pytest.mark.requirement("W-02", "D.own-users")
 async def test_our_own_sign_in_counts_and_a_bad_one_is_none(chat: Live) -> None:
     token = await token_of(chat)
     known = await chat.open(headers={"authorization": f"Bearer {token}"})
@@ -190,6 +200,7 @@ async def test_our_own_sign_in_counts_and_a_bad_one_is_none(chat: Live) -> None:
     assert session_of(chat, narrow.id).owner.workspace == CHAT, "a token for one purpose is none for this"
 
 
+@pytest.mark.requirement("W-02")
 async def test_when_it_cannot_be_told_who_comes_nobody_is_taken_for_nobody(
     chat: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +211,7 @@ async def test_when_it_cannot_be_told_who_comes_nobody_is_taken_for_nobody(
     assert (await refused(chat, authorization="Bearer good"))[0] == 503
 
 
+@pytest.mark.requirement("D.own-users")
 async def test_a_user_of_ours_whom_the_dependency_gives_is_that_user() -> None:
     async with live(auth_dependency=current_user) as chat:
         assert (await refused(chat))[0] == 401 or (await refused(chat))[0] == 403
@@ -217,25 +229,28 @@ class Row:
 
 
 USERS: list[tuple[Any, str | None]] = [
-    ("ada", "ada"),
-    (5, "5"),
-    ({"user_id": "u1", "email": "a@example.com"}, "u1"),
-    ({"sub": "s1", "email": "a@example.com"}, "s1"),
-    ({"email": "a@example.com", "username": "ada"}, "a@example.com"),
-    ({"username": "ada", "name": "Ada L."}, "ada"),
-    ({"user": "ada"}, "ada"),
-    ({"user": {"id": 7}}, "7"),
-    ({"user_id": "", "id": 9}, "9"),
-    ({"name": "Ada"}, "Ada"),
-    (Row(email="a@example.com"), "a@example.com"),
-    (UserInfo(id="forged-admin", roles=["admin"]), "forged-admin"),
+    ("ada", "user:ada"),
+    (5, "user:5"),
+    ({"user_id": "u1", "email": "a@example.com"}, "user_id:u1"),
+    ({"sub": "s1", "email": "a@example.com"}, "sub:s1"),
+    ({"email": "a@example.com", "id": 4}, "id:4"),
+    ({"email": "a@example.com", "username": "ada"}, "email:a@example.com"),
+    ({"username": "ada", "name": "Ada L."}, "username:ada"),
+    ({"user": "ada"}, "user:ada"),
+    ({"user": {"id": 7}}, "user.id:7"),
+    ({"user_id": "", "id": 9}, None),
+    ({"sub": None, "email": "a@example.com"}, None),
+    ({"name": "Ada"}, "name:Ada"),
+    (Row(email="a@example.com"), "id:7"),
+    (UserInfo(id="forged-admin", roles=["admin"]), "id:forged-admin"),
+    ("x" * 247, f"user:{'x' * 247}"),
     (None, None),
     (False, None),
     (True, None),
     ("", None),
     ("  ", None),
     ("a\nb", None),
-    ("x" * 257, None),
+    ("x" * 248, None),
     ({}, None),
     ([], None),
     (["ada"], None),
@@ -244,15 +259,16 @@ USERS: list[tuple[Any, str | None]] = [
 ]
 
 
+@pytest.mark.requirement("d14.auth-dependency", "D.own-users")
 @pytest.mark.parametrize(("value", "subject"), USERS, ids=[str(index) for index in range(len(USERS))])
 def test_what_a_dependency_gives_is_a_user_or_nobody(value: Any, subject: str | None) -> None:
-    found = vouched(value)
+    found = vouched(value, "/ws")
     if subject is None:
         assert found is None
     else:
         assert found is not None
         # Whatever it is called, it is no user of ours and no thread of the program's.
-        assert found.owner == Owner(workspace=CHAT_USERS, issuer="host", subject=subject)
+        assert found.owner == Owner(workspace=CHAT_USERS, issuer="host", subject=f"/ws#{subject}")
         assert found.user is None
 
 
@@ -301,6 +317,7 @@ async def with_scopes(found: Annotated[str, Security(scoped, scopes=["chat"])]) 
     return found
 
 
+@pytest.mark.requirement("d14.auth-dependency", "W-02")
 async def test_a_dependency_that_was_written_for_requests_works_at_the_handshake() -> None:
     closed.clear()
     async with live(auth_dependency=for_requests) as chat:
@@ -308,10 +325,11 @@ async def test_a_dependency_that_was_written_for_requests_works_at_the_handshake
         status, detail = await refused(chat, authorization="Bearer bad")
         assert (status, detail) == (401, {"why": "bad token"})
         client = await chat.open(headers={"authorization": "Bearer good", "x-tenant": "t1"})
-        assert session_of(chat, client.id).owner.subject == "good-rows-t1"
+        assert session_of(chat, client.id).owner.subject == f"{PATH}#sub:good-rows-t1"
         assert closed.count("opened") == closed.count("closed") > 0
 
 
+@pytest.mark.requirement("fault.dead-settings", "d14.auth-dependency")
 @pytest.mark.parametrize(
     ("dependency", "subject"),
     [(sync_user, "k"), (for_sockets, "socket-user"), (with_scopes, "k:chat")],
@@ -321,9 +339,10 @@ async def test_dependencies_of_every_kind(dependency: Any, subject: str) -> None
     async with live(auth_dependency=dependency) as chat:
         assert (await refused(chat))[0] in {401, 403}
         client = await chat.open(headers={"x-key": "k"})
-        assert session_of(chat, client.id).owner.subject == subject
+        assert session_of(chat, client.id).owner.subject == f"{PATH}#user:{subject}"
 
 
+@pytest.mark.requirement("d14.auth-dependency")
 async def test_a_dependency_that_breaks_lets_nobody_in_and_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def broken() -> str:
         raise RuntimeError("secret of the database")
@@ -335,12 +354,13 @@ async def test_a_dependency_that_breaks_lets_nobody_in_and_tells_nothing(caplog:
     assert "secret" not in caplog.text
 
 
+@pytest.mark.requirement("d14.auth-dependency")
 async def test_overrides_of_the_app_hold_for_the_chat_too() -> None:
     app = FastAPI()
     app.dependency_overrides[sync_user] = lambda: "overridden"
     async with live(app, auth_dependency=sync_user) as chat:
         client = await chat.open()
-        assert session_of(chat, client.id).owner.subject == "overridden"
+        assert session_of(chat, client.id).owner.subject == f"{PATH}#user:overridden"
 
 
 async def test_a_dependency_that_wants_a_request_and_a_socket_is_refused_where_it_is_given() -> None:

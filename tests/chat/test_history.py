@@ -32,6 +32,7 @@ def turn(number: int, rounds: int, *, ends: bool = True) -> list[Message]:
     return [*messages, Message(role="assistant", text=f"answer {number}")] if ends else messages
 
 
+@pytest.mark.requirement("fault.turn-order", "D.window")
 @given(rounds=st.lists(st.integers(0, 12), min_size=1, max_size=12), most=st.integers(1, 40), data=st.data())
 def test_no_turn_is_cut_and_the_last_one_is_always_there(rounds, most, data):
     turns = [turn(number, count, ends=number < len(rounds) - 1) for number, count in enumerate(rounds)]
@@ -42,6 +43,7 @@ def test_no_turn_is_cut_and_the_last_one_is_always_there(rounds, most, data):
     assert len(shown) <= max(most, len(turns[-1]))
 
 
+@pytest.mark.requirement("fault.turn-order")
 def test_the_newest_turns_that_fit_are_shown():
     turns = [turn(0, 0), turn(1, 2), turn(2, 0), turn(3, 0, ends=False)]
     shown = flat(turns, max_conversation_messages=5)
@@ -49,6 +51,7 @@ def test_the_newest_turns_that_fit_are_shown():
     assert flat(turns, max_conversation_messages=9) == [*turns[1], *turns[2], *turns[3]]
 
 
+@pytest.mark.requirement("D.window")
 def test_smart_prune_keeps_more_questions_by_leaving_out_their_calls():
     turns = [turn(0, 0), turn(1, 2), turn(2, 0), turn(3, 0, ends=False)]
     shown = flat(turns, max_conversation_messages=7, conversation_strategy="smart_prune")
@@ -65,6 +68,7 @@ def test_where_no_tool_is_offered_any_more_no_call_is_shown():
     assert bare(turn(5, 1)) == [Message(role="user", text="question 5"), Message(role="assistant", text="answer 5")]
 
 
+@pytest.mark.requirement("D.window")
 async def test_a_prompt_that_is_not_preserved_slides_out_with_the_oldest_turns():
     with room(max_conversation_messages=3, preserve_system_message=False, system_prompt="Be kind.") as here:
         for number in range(3):
@@ -72,9 +76,10 @@ async def test_a_prompt_that_is_not_preserved_slides_out_with_the_oldest_turns()
         assert [asked.system for asked in here.model.asked] == ["Be kind.", "Be kind.", ""]
 
 
+@pytest.mark.requirement("D.window")
 async def test_a_session_keeps_no_more_than_is_shown(monkeypatch):
     monkeypatch.setattr(history, "ENTRIES", 6)
-    monkeypatch.setattr(history, "CHARACTERS", 200)
+    monkeypatch.setattr(history, "OCTETS", 210)
     monkeypatch.setattr(history, "OF_RESULT", 50)
     with room(max_conversation_messages=3) as here:
         for number in range(5):
@@ -91,10 +96,11 @@ async def test_a_session_keeps_no_more_than_is_shown(monkeypatch):
         assert [said.content for said in here.session.said] == ["x" * 150, "Done."]
 
 
-def test_all_that_is_stored_is_scrubbed_and_ids_and_roles_stay(monkeypatch):
+@pytest.mark.requirement("design.lent-remembered")
+async def test_all_that_is_stored_is_scrubbed_and_ids_and_roles_stay():
     with room() as here:
         fill(here)
-        rescrub(here.session, Scrubber([Secret("user"), Secret("tool"), Secret("call-9")]))
+        await rescrub(here.session, Scrubber([Secret("user"), Secret("tool"), Secret("call-9")]))
         (question, answer, result, _) = here.session.turns[0]
         assert (question.role, question.text) == ("user", "I am ***")
         assert (answer.calls[0].id, answer.calls[0].tool, answer.calls[0].arguments) == (
@@ -123,6 +129,7 @@ def fill(here: Room) -> None:
 # Sizes -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("D.window")
 def test_what_fits_is_left_alone_and_what_does_not_is_marked():
     small = config(max_message_size=100, enable_message_chunking=False)
     assert sized("x" * 100, small) == "x" * 100
@@ -130,6 +137,7 @@ def test_what_fits_is_left_alone_and_what_does_not_is_marked():
     assert cut.startswith("x" * 100 + "\n[Cut: these are the first 100 of 300 characters.")
 
 
+@pytest.mark.requirement("D.window")
 @pytest.mark.parametrize("strategy", ["simple", "preserve_context", "semantic"])
 @given(text=st.text(alphabet="ab. \n", min_size=201, max_size=390))
 def test_parts_hold_all_of_the_text_and_overlap(strategy, text):

@@ -59,6 +59,7 @@ async def shop(wire: Wire, frame: dict[str, Any]) -> None:
         await wire.say("ai_response", ANSWER, tool_calls=calls, tool_results=results, metadata={}, message_id="m1")
 
 
+@pytest.mark.requirement("chat.page-texts", "D.page")
 @pytest.mark.node
 async def test_a_person_signs_in_and_asks_by_the_keyboard_and_reads_what_was_called(running):
     fake = Fake(shop)
@@ -102,6 +103,7 @@ async def test_a_person_signs_in_and_asks_by_the_keyboard_and_reads_what_was_cal
         assert await person.text() == ""
 
 
+@pytest.mark.requirement("D.page", "X-30")
 @pytest.mark.node
 async def test_a_person_is_asked_to_connect_an_account_and_to_approve_a_call(running):
     fake = Fake(shop)
@@ -136,6 +138,7 @@ async def test_a_person_is_asked_to_connect_an_account_and_to_approve_a_call(run
         assert {"type": "approve", "approval_id": "a1", "decision": "yes"} in fake.heard
 
 
+@pytest.mark.requirement("chat.page-texts", "fault.xss", "fault.ui-oauth2", "D.page")
 async def test_each_type_has_its_fields_and_nothing_that_was_entered_stays(running):
     fake = Fake(shop)
     fields = {
@@ -194,6 +197,7 @@ async def test_each_type_has_its_fields_and_nothing_that_was_entered_stays(runni
         }
 
 
+@pytest.mark.requirement("seed003.require", "chat.presets")
 async def test_where_credentials_are_required_there_is_no_way_round_the_panel(running):
     fake = Fake(shop)
     presets = [{"label": "One order", "template": "Show {{ORDER_ID}}, please"}]
@@ -217,6 +221,7 @@ async def test_where_credentials_are_required_there_is_no_way_round_the_panel(ru
         assert fake.heard[-1] == {"type": "chat", "message": "Show 1042 {{ORDER_ID}}, please"}
 
 
+@pytest.mark.requirement("chat.page-texts", "fault.ui-reconnect", "D.page")
 async def test_after_a_broken_connection_the_page_says_what_is_there_and_what_is_not(running):
     fake = Fake(shop)
     async with served(page_app(fake, ChatConfig(max_frame_size=2000))) as origin, somebody(running) as person:
@@ -306,7 +311,7 @@ async def hostile_to_the_end(wire: Wire) -> None:
     await wire.say("ai_response", "over", tool_calls=None, tool_results=None, metadata=None)
 
 
-@pytest.mark.requirement("W-11")
+@pytest.mark.requirement("W-11", "fault.xss")
 async def test_nothing_that_a_model_a_tool_or_a_provider_says_becomes_markup(running):
     fake = Fake(hostile)
     fake.said = [

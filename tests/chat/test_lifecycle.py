@@ -47,6 +47,7 @@ async def talk(client: Client, text: str) -> None:
     assert (await client.until("ai_response"))["message"]
 
 
+@pytest.mark.requirement("fault.expiry", "d14.codes", "design.session-credentials")
 async def test_an_idle_session_is_told_and_closed_and_a_busy_one_is_not() -> None:
     async with live(session_timeout=100) as chat:
         idle, asking = await chat.open(), await chat.open()
@@ -66,6 +67,7 @@ async def test_an_idle_session_is_told_and_closed_and_a_busy_one_is_not() -> Non
         assert (await asking.hear())["type"] == "ai_response"
 
 
+@pytest.mark.requirement("d14.codes")
 async def test_whoever_sends_something_is_not_idle() -> None:
     async with live(session_timeout=100) as chat:
         client = await chat.open()
@@ -85,6 +87,7 @@ async def token_of(chat: Live) -> tuple[str, str]:
     return secret.reveal(), token.id
 
 
+@pytest.mark.requirement("d14.codes", "W-05")
 @pytest.mark.parametrize("how", ["revoked", "expired", "blocked"])
 async def test_when_a_users_token_ends_the_socket_is_closed_within_seconds_and_nothing_follows(how: str) -> None:
     async with live() as chat:
@@ -114,6 +117,7 @@ async def test_when_a_users_token_ends_the_socket_is_closed_within_seconds_and_n
         assert (await other.ask(type="ping"))["type"] == "pong"
 
 
+@pytest.mark.requirement("W-05")
 async def test_a_user_of_the_apps_sign_in_who_is_blocked_is_closed_out_too() -> None:
     async with live(auth_dependency=lambda: "ada") as chat:
         identity = chat.plugin.chat.mounted.identity
@@ -124,6 +128,7 @@ async def test_a_user_of_the_apps_sign_in_who_is_blocked_is_closed_out_too() -> 
         assert await client.closed() == (4401, [])
 
 
+@pytest.mark.requirement("seed003.cleanup", "fault.after-disconnect", "design.session-credentials")
 async def test_a_disconnect_ends_the_turn_and_forgets_the_credentials_at_once() -> None:
     async with live() as chat:
         client = await chat.open()
@@ -142,6 +147,7 @@ async def test_a_disconnect_ends_the_turn_and_forgets_the_credentials_at_once() 
             assert forgotten(chat, client.id)
 
 
+@pytest.mark.requirement("D.resume")
 async def test_a_browser_goes_back_to_its_session_and_gives_its_credentials_again() -> None:
     async with live() as chat:
         first = await chat.open(**chat.browser(ADA))
@@ -158,6 +164,7 @@ async def test_a_browser_goes_back_to_its_session_and_gives_its_credentials_agai
         assert [message.text for message in chat.model.seen[-1]] == ["remember me", "Here you are.", "and again"]
 
 
+@pytest.mark.requirement("fault.session-fixation", "D.resume", "W-06")
 async def test_nobody_else_goes_back_to_it() -> None:
     async with live() as chat:
         first = await chat.open(**chat.browser(ADA))
@@ -182,6 +189,7 @@ async def test_nobody_else_goes_back_to_it() -> None:
         assert odd.first["resumed"] is False
 
 
+@pytest.mark.requirement("fault.session-fixation", "D.resume")
 async def test_a_user_goes_back_from_another_browser_and_another_user_does_not() -> None:
     async def user(connection: Any = None) -> str:
         return next(names)
@@ -201,6 +209,7 @@ async def test_a_user_goes_back_from_another_browser_and_another_user_does_not()
         assert (await again.ask(type="ping"))["type"] == "pong"
 
 
+@pytest.mark.requirement("fault.session-fixation", "W-10")
 async def test_a_session_that_is_open_elsewhere_is_taken_over_and_nothing_runs_twice() -> None:
     async with live() as chat:
         old = await chat.open(**chat.browser(ADA))
@@ -218,6 +227,7 @@ async def test_a_session_that_is_open_elsewhere_is_taken_over_and_nothing_runs_t
         assert (await new.ask(type="ping"))["type"] == "pong"
 
 
+@pytest.mark.requirement("D.resume")
 async def test_what_is_kept_ends_too() -> None:
     async with live(session_timeout=100, max_sessions=3) as chat:
         ids = []
@@ -235,6 +245,7 @@ async def test_what_is_kept_ends_too() -> None:
         await eventually(lambda: chat.plugin.session_manager.kept == 0)
 
 
+@pytest.mark.requirement("chat.crowd")
 @pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.long)])
 async def test_sessions_of_visitors_leave_nothing_behind(count: int) -> None:
     async with live() as chat:
@@ -266,6 +277,7 @@ async def test_sessions_of_visitors_leave_nothing_behind(count: int) -> None:
         assert not chat.plugin.chat.system.sessions._places
 
 
+@pytest.mark.requirement("chat.plugin-attributes")
 async def test_at_the_end_of_the_app_sessions_are_closed_and_the_model_let_go() -> None:
     async with live() as chat:
         client = await chat.open()
@@ -281,6 +293,7 @@ async def test_at_the_end_of_the_app_sessions_are_closed_and_the_model_let_go() 
         assert asyncio.all_tasks() - {asyncio.current_task()} != set()
 
 
+@pytest.mark.requirement("fault.after-disconnect")
 async def test_when_the_server_ends_first_the_turn_ends_with_it() -> None:
     async with live() as chat:
         client = await chat.open()
@@ -296,6 +309,7 @@ async def test_when_the_server_ends_first_the_turn_ends_with_it() -> None:
         assert forgotten(chat, client.id)
 
 
+@pytest.mark.requirement("seed003.one-call")
 @pytest.mark.parametrize("with_lifespan", [True, False], ids=["with its lifespan", "without"])
 def test_it_works_in_the_test_client(*, with_lifespan: bool) -> None:
     app = FastAPI()
@@ -317,6 +331,7 @@ def test_it_works_in_the_test_client(*, with_lifespan: bool) -> None:
             pass
 
 
+@pytest.mark.requirement("D.before-after")
 def test_an_app_that_starts_again_has_a_chat_again() -> None:
     app = FastAPI()
     plugin = add_bedrock_chat(app, model_id="offline")
@@ -331,6 +346,7 @@ def test_an_app_that_starts_again_has_a_chat_again() -> None:
     assert len(models) == 2, "the one that was let go is not asked again"
 
 
+@pytest.mark.requirement("fault.expiry")
 async def test_without_a_lifespan_sessions_end_all_the_same() -> None:
     async with live(lifespan="off", session_timeout=100) as chat:
         client = await chat.open()
@@ -354,6 +370,7 @@ def _plain(app: FastAPI) -> Any:
     return Plain()
 
 
+@pytest.mark.requirement("seed003.sessions")
 async def test_two_sessions_side_by_side_see_nothing_of_each_other() -> None:
     async with live() as chat:
         clients = [await chat.open() for _ in range(2)]
@@ -368,6 +385,7 @@ async def test_two_sessions_side_by_side_see_nothing_of_each_other() -> None:
         assert not forgotten(chat, clients[1].id)
 
 
+@pytest.mark.requirement("W-10", "R-26")
 async def test_a_drop_in_the_middle_of_a_call_runs_nothing_twice_and_is_told_afterwards() -> None:
     begun, go = asyncio.Event(), asyncio.Event()
     calls: list[str] = []
@@ -398,6 +416,7 @@ async def test_a_drop_in_the_middle_of_a_call_runs_nothing_twice_and_is_told_aft
         assert len(results) == 1, "the call that was begun is answered, once"
 
 
+@pytest.mark.requirement("seed003.cleanup", "design.session-credentials")
 @pytest.mark.parametrize("how", ["logout", "disconnect"])
 async def test_credentials_are_gone_before_a_turn_that_takes_its_time_to_end(how: str) -> None:
     async with live() as chat:
@@ -419,6 +438,7 @@ async def test_credentials_are_gone_before_a_turn_that_takes_its_time_to_end(how
         assert chat.model.given_up == 1
 
 
+@pytest.mark.requirement("design.session-credentials")
 async def test_replaced_credentials_take_the_turn_that_began_with_them_along() -> None:
     async with live() as chat:
         client = await chat.open()
@@ -431,6 +451,7 @@ async def test_replaced_credentials_take_the_turn_that_began_with_them_along() -
         await talk(client, "and now?")
 
 
+@pytest.mark.requirement("design.session-credentials")
 async def test_the_first_credentials_of_a_session_do_not_stop_its_turn() -> None:
     async with live() as chat:
         client = await chat.open()

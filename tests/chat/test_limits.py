@@ -6,23 +6,31 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
 from typing import Any
 
 import pytest
+from starlette.requests import HTTPConnection
 from starlette.types import Message
 from websockets.exceptions import ConnectionClosed
 
 from tests.chat.live import SECRET, eventually, live
+from valetkey.connections.session_place import PAST
 from valetkey.entrypoints.chat import outbox as outboxes
 from valetkey.entrypoints.chat import socket as chat_socket
+from valetkey.entrypoints.chat.attempts import MOST
+from valetkey.entrypoints.chat.handshake import is_shielded
+from valetkey.entrypoints.chat.history import LARGE, OF_MESSAGE
 from valetkey.entrypoints.chat.outbox import WAITING, Outbox
 from valetkey.entrypoints.chat.seats import Seat
 from valetkey.entrypoints.chat.session import ChatSession
 from valetkey.identity.verifiers.vouched import CHAT, in_chat
 from valetkey.ports.world import Visit
+from valetkey.scrub import Scrubber
 from valetkey.testing.clock import ManualClock
 
 
+@pytest.mark.requirement("fault.no-limits", "W-07")
 async def test_a_frame_may_have_as_many_bytes_as_are_set_and_none_more() -> None:
     async with live(max_frame_size=1000) as chat:
         client = await chat.open()
@@ -40,6 +48,7 @@ async def test_a_frame_may_have_as_many_bytes_as_are_set_and_none_more() -> None
         assert (await chat.open()).id
 
 
+@pytest.mark.requirement("W-07")
 async def test_far_more_than_that_and_a_bomb_of_compressed_frames_cost_the_socket_alone() -> None:
     async with live() as chat:
         for size in (1_048_577, 20_000_000):  # the second one is over what the server itself takes
@@ -54,6 +63,7 @@ async def test_far_more_than_that_and_a_bomb_of_compressed_frames_cost_the_socke
         assert (await (await chat.open()).ask(type="ping"))["type"] == "pong"
 
 
+@pytest.mark.requirement("W-08")
 async def test_text_that_is_no_utf8_ends_the_socket_and_not_the_server() -> None:
     async with live() as chat:  # RFC 6455 §8.1: such a connection has to be failed
         client = await chat.open()
@@ -62,6 +72,7 @@ async def test_text_that_is_no_utf8_ends_the_socket_and_not_the_server() -> None
         assert (await (await chat.open()).ask(type="ping"))["type"] == "pong"
 
 
+@pytest.mark.requirement("fault.no-limits", "W-07")
 async def test_too_many_frames_end_the_socket() -> None:
     async with live() as chat:
         client = await chat.open()
@@ -77,6 +88,7 @@ async def test_too_many_frames_end_the_socket() -> None:
             chat.clock.advance(1 / chat_socket.PER_SECOND)
 
 
+@pytest.mark.requirement("fault.no-limits", "fault.dead-settings", "d14.rate")
 @pytest.mark.parametrize("rate", ["2/minute", "2 per minute"])
 async def test_messages_are_counted_by_visitor_and_the_wait_is_told(rate: str) -> None:
     async with live(rate_limit=rate) as chat:
@@ -95,6 +107,7 @@ async def test_messages_are_counted_by_visitor_and_the_wait_is_told(rate: str) -
         assert (await client.ask(type="chat", message="hello"))["type"] == "typing"
 
 
+@pytest.mark.requirement("fault.dead-settings")
 async def test_users_are_counted_each_by_themselves() -> None:
     async def user(connection: Any = None) -> str:
         return next(names)
@@ -108,6 +121,7 @@ async def test_users_are_counted_each_by_themselves() -> None:
         assert "Rate limit exceeded" in (await ada_again.ask(type="chat", message="hello"))["message"]
 
 
+@pytest.mark.requirement("fault.no-limits", "d14.codes")
 async def test_when_all_places_are_taken_nobody_else_loses_theirs() -> None:
     async with live(max_sessions=2) as chat:
         first, second = await chat.open(), await chat.open()
@@ -124,6 +138,7 @@ async def test_when_all_places_are_taken_nobody_else_loses_theirs() -> None:
         assert (await chat.open()).id
 
 
+@pytest.mark.requirement("fault.no-limits")
 async def test_one_address_has_its_share_and_this_machine_is_no_address() -> None:
     toml = '[server]\ntrusted_proxies = ["127.0.0.1"]\n'
     async with live(max_sessions_per_address=2, toml=toml) as chat:
@@ -142,6 +157,7 @@ async def test_one_address_has_its_share_and_this_machine_is_no_address() -> Non
         assert (await chat.open(**there)).id
 
 
+@pytest.mark.requirement("d18.plain-ws")
 async def test_credentials_go_over_no_plain_text_from_elsewhere() -> None:
     far: dict[str, Any] = {"headers": {"x-forwarded-for": "203.0.113.7"}}
     async with live() as chat:
@@ -156,9 +172,75 @@ async def test_credentials_go_over_no_plain_text_from_elsewhere() -> None:
         assert (await client.ask(type="auth", token=SECRET))["type"] == "auth_configured"
     async with live(public_base_url="https://chat.example") as chat:
         client = await chat.open(named="chat.example", **far)
+        assert "unencrypted" in (await client.ask(type="auth", token=SECRET))["message"], "past the proxy"
+        far["headers"]["x-forwarded-proto"] = "https"
+        client = await chat.open(named="chat.example", **far)
         assert (await client.ask(type="auth", token=SECRET))["type"] == "auth_configured", "a proxy ends TLS"
 
 
+@pytest.mark.requirement("d18.plain-ws")
+@pytest.mark.parametrize(
+    ("peer", "headers", "trusted", "shielded"),
+    [
+        ("203.0.113.9", {}, [], False),
+        ("203.0.113.9", {}, ["10.0.0.0/8"], False),
+        ("10.1.2.3", {"x-forwarded-for": "203.0.113.9"}, [], False),
+        ("10.1.2.3", {"x-forwarded-for": "203.0.113.9"}, ["10.0.0.0/8"], True),
+        ("127.0.0.1", {"x-forwarded-for": "203.0.113.9"}, [], True),
+    ],
+)
+def test_plain_text_is_a_proxys_only_where_one_is_trusted_or_on_this_machine(
+    peer: str, headers: dict[str, str], trusted: list[str], *, shielded: bool
+) -> None:
+    raw = [(b"host", b"chat.example"), *((name.encode(), value.encode()) for name, value in headers.items())]
+    scope = {"type": "websocket", "scheme": "ws", "headers": raw, "client": (peer, 5555), "path": "/"}
+    connection = HTTPConnection({**scope, "query_string": b""})
+    assert is_shielded(connection, "https://chat.example", trusted) is shielded
+    assert not is_shielded(connection, "http://chat.example", trusted)
+
+
+@pytest.mark.requirement("fault.no-limits", "W-07")
+async def test_a_socket_signs_in_a_few_times_a_minute() -> None:
+    async with live() as chat:
+        client = await chat.open()
+        for number in range(MOST):
+            frame = await client.ask(type="auth", token=f"token-number-{number}")
+            assert frame["type"] == "auth_configured"
+            assert (await client.ask(type="auth"))["message"] == "Bearer token required", "which costs nothing"
+        frame = await client.ask(type="auth", token="one-too-many")
+        assert (frame["type"], frame["message"]) == ("error", "Too many sign-ins, try again in 60 s")
+        assert len(chat.plugin.chat.system.sessions.secrets(client.id)) == PAST + 1
+        chat.clock.advance(59.5)
+        assert (await client.ask(type="auth", token="a-new-token"))["message"] == "Too many sign-ins, try again in 1 s"
+        chat.clock.advance(0.5)
+        assert (await client.ask(type="auth", token="a-new-token"))["type"] == "auth_configured"
+
+
+@pytest.mark.requirement("fault.no-limits", "W-07")
+async def test_what_one_visitor_says_to_be_searched_long_lets_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long text that could be a code of each letter: it is searched beside the loop, and not all of it is kept."""
+    searched: list[tuple[bool, int]] = []
+    spans = Scrubber.spans
+
+    def noted(self: Scrubber, text: str) -> list[tuple[int, int]]:
+        searched.append((threading.current_thread() is threading.main_thread(), len(text)))
+        return spans(self, text)
+
+    async with live() as chat:
+        client = await chat.open(max_size=None)
+        await client.ask(type="auth", token=SECRET)
+        monkeypatch.setattr(Scrubber, "spans", noted)
+        await client.send(type="chat", message="%61" * 20_000)
+        await client.until("ai_response")
+        await client.ask(type="auth", token="another-token-0123")
+        await client.send(type="history")
+        said = (await client.until("history"))["messages"]
+        assert OF_MESSAGE < len(said[0]["content"]) < OF_MESSAGE + 100
+    assert sum(not here and size > LARGE for here, size in searched) >= 4
+    assert [size for here, size in searched if here and size > LARGE] == []
+
+
+@pytest.mark.requirement("fault.no-limits", "W-07")
 async def test_a_reader_that_does_not_read_is_dropped_and_costs_no_more_than_a_few_frames(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -190,6 +272,7 @@ async def test_a_reader_that_does_not_read_is_dropped_and_costs_no_more_than_a_f
         writer.close()
 
 
+@pytest.mark.requirement("W-07")
 async def test_only_so_many_wait_for_a_slow_reader() -> None:
     sent: list[Message] = []
     go = asyncio.Event()
@@ -214,6 +297,7 @@ async def test_only_so_many_wait_for_a_slow_reader() -> None:
     assert sent[-1]["type"] == "websocket.close"
 
 
+@pytest.mark.requirement("W-05")
 async def test_what_is_still_to_be_sent_when_we_close_is_not_sent() -> None:
     sent: list[Message] = []
 
@@ -251,3 +335,24 @@ def test_a_bucket_is_filled_with_time() -> None:
     assert not bucket.take()
     clock.advance(1)
     assert bucket.take()
+
+
+@pytest.mark.requirement("W-07")
+def test_frames_that_take_long_empty_a_bucket_and_one_that_waits_does_not() -> None:
+    clock = ManualClock()
+    bucket = chat_socket._Bucket(clock)
+    assert bucket.take()
+    clock.advance(30)  # as long as a turn took to end
+    bucket.charge(30)
+    assert bucket.take()
+    frames = 0
+    while bucket.take():
+        frames += 1
+        clock.advance(0.3)
+        bucket.charge(0.3)
+    assert frames < 10
+    clock.advance(4)
+    for _ in range(1000):
+        assert bucket.take()
+        clock.advance(0.04)
+        bucket.charge(0.004)

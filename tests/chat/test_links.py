@@ -17,7 +17,7 @@ from tests.chat.live import Client, Live, eventually, live
 from tests.road.support import client_section, read
 from valetkey.entrypoints.chat.handshake import cookie_name
 from valetkey.entrypoints.chat.links import link_for
-from valetkey.identity.verifiers.vouched import CHAT_USERS
+from valetkey.model.caller import CHAT_USERS
 from valetkey.model.interactions import Phase
 from valetkey.ports.agents import ToolCall
 from valetkey.testing.oauth_server import GOOGLE, OAuthServer
@@ -85,6 +85,7 @@ class Browser:
         return answer
 
 
+@pytest.mark.requirement("d15.auth-required", "D.callbacks")
 async def test_the_browser_that_chats_connects_its_account_and_the_turn_goes_on(google: OAuthServer) -> None:
     async with chatting(google) as chat:
         client = await chat.open(**chat.browser(ADA))
@@ -106,6 +107,7 @@ async def test_the_browser_that_chats_connects_its_account_and_the_turn_goes_on(
         assert "error" not in answer["tool_results"][0]
 
 
+@pytest.mark.requirement("d15.link")
 async def test_whoever_else_opens_the_link_is_told_what_to_do_and_it_stays_the_owners(google: OAuthServer) -> None:
     async with chatting(google) as chat:
         client = await chat.open(**chat.browser(ADA))
@@ -122,6 +124,7 @@ async def test_whoever_else_opens_the_link_is_told_what_to_do_and_it_stays_the_o
         assert (await Browser(chat, BOB).get(direct)).status_code == 403
 
 
+@pytest.mark.requirement("d15.link")
 async def test_what_the_owners_browser_was_given_does_not_travel_with_the_link(google: OAuthServer) -> None:
     """The owner follows the link as far as the provider, and sends somebody else what their address bar shows."""
     async with chatting(google) as chat:
@@ -143,6 +146,7 @@ async def test_a_link_that_is_none_is_not_found(google: OAuthServer, path: str) 
         assert (await Browser(chat, ADA).get(f"/bedrock-chat/link/{path}")).status_code == 404
 
 
+@pytest.mark.requirement("d15.link")
 async def test_on_this_machine_a_program_without_cookies_sends_the_first_browser(google: OAuthServer) -> None:
     async with chatting(google) as chat:
         client = await chat.open()
@@ -154,6 +158,7 @@ async def test_on_this_machine_a_program_without_cookies_sends_the_first_browser
         assert (await first.get(url.replace("/link/", "/connect/"))).status_code == 200
 
 
+@pytest.mark.requirement("d15.link")
 @pytest.mark.parametrize(
     ("about", "settings"),
     [
@@ -175,6 +180,7 @@ async def test_where_others_could_come_no_browser_is_the_first(
         assert (await Browser(chat, ADA, **named).get(path)).status_code == 403
 
 
+@pytest.mark.requirement("d15.link")
 async def test_a_page_under_the_other_name_of_this_machine_can_connect_too(google: OAuthServer) -> None:
     async with chatting(google) as chat:
         there = f"localhost:{chat.port}"
@@ -184,6 +190,7 @@ async def test_a_page_under_the_other_name_of_this_machine_can_connect_too(googl
         assert (await Browser(chat, BOB).get(url)).status_code == 200
 
 
+@pytest.mark.requirement("d15.link")
 async def test_a_user_of_the_apps_sign_in_opens_it_wherever_they_are_signed_in(google: OAuthServer) -> None:
     async def user(app: Annotated[str, Cookie()] = "") -> str | None:
         return app or None
@@ -199,6 +206,22 @@ async def test_a_user_of_the_apps_sign_in_opens_it_wherever_they_are_signed_in(g
         assert (await Browser(chat, "app=ada").get(url)).status_code == 200
 
 
+@pytest.mark.requirement("d15.link")
+async def test_a_link_of_a_user_of_the_app_is_not_another_users_of_the_same_browser(google: OAuthServer) -> None:
+    """Ada signed out of the app, Bob signed in, in one browser: his account does not become hers."""
+
+    async def user(app: Annotated[str, Cookie()] = "") -> str | None:
+        return app or None
+
+    async with chatting(google, auth_dependency=user) as chat:
+        client = await chat.open(origin=chat.url, cookie=f"app=ada; {ADA}")
+        url = (await asked(chat, client))["url"]
+        browser = Browser(chat, ADA)
+        browser._cookies["app"] = "bob"
+        assert (await browser.get(url)).status_code == 403
+
+
+@pytest.mark.requirement("D.own-users")
 async def test_links_of_our_own_users_lead_where_they_sign_in(google: OAuthServer) -> None:
     async with chatting(google) as chat:
         client = await chat.open()
@@ -212,6 +235,7 @@ async def test_links_of_our_own_users_lead_where_they_sign_in(google: OAuthServe
         assert link_for(chat.plugin.chat, session, url) == url
 
 
+@pytest.mark.requirement("fault.logout-residue")
 async def test_whoever_goes_on_after_a_logout_has_no_account_of_who_was_there_before(google: OAuthServer) -> None:
     async with chatting(google) as chat:
         client = await chat.open()
@@ -231,6 +255,7 @@ async def test_whoever_goes_on_after_a_logout_has_no_account_of_who_was_there_be
         await eventually(lambda: google.revocations)
 
 
+@pytest.mark.requirement("fault.logout-residue")
 async def test_when_the_session_has_ended_its_link_and_its_account_are_gone(google: OAuthServer) -> None:
     async with chatting(google) as chat:
         client = await chat.open()

@@ -63,6 +63,7 @@ def app() -> FastAPI:
     return app
 
 
+@pytest.mark.requirement("seed003.not-logged", "seed003.trouble-log-level", "fault.logs", "d18.line")
 @pytest.mark.parametrize(
     ("frame", "credential"),
     [
@@ -87,7 +88,7 @@ async def test_a_chat_at_debug_logs_each_call_and_no_credential(frame, credentia
     lines = [line for line in text.splitlines() if f"chat {client.id[:8]}: " in line]
     told = sorted(line.split("{'name'")[0] for line in lines)
     assert [line.partition(" in ")[0].partition(": ")[2] for line in told] == [
-        "list_orders_orders_get: ok",
+        "list_orders_orders_get: 200",
         "list_stock_stock_get: 401",
     ]
     assert all(line.startswith("DEBUG valetkey chat ") and line.endswith(f"credential: {credential}") for line in told)

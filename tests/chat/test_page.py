@@ -32,6 +32,7 @@ def config_of(page: str) -> dict[str, object]:
     return read
 
 
+@pytest.mark.requirement("W-12")
 @pytest.mark.parametrize("name", ["content-security-policy", "x-frame-options", "cache-control", "referrer-policy"])
 def test_the_page_is_sent_with_strict_headers_and_a_cookie_for_this_browser(name):
     answer = client().get("/bedrock-chat/ui")
@@ -48,6 +49,14 @@ def test_the_page_is_sent_with_strict_headers_and_a_cookie_for_this_browser(name
     assert "set-cookie" not in again.headers
 
 
+@pytest.mark.requirement("W-15")
+def test_under_a_name_that_is_not_ours_there_is_no_page_and_no_cookie():
+    answer = client().get("/bedrock-chat/ui", headers={"host": "evil.example"})
+    assert answer.status_code == 421
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.requirement("fault.xss", "W-11")
 def test_what_is_set_for_the_page_stays_text():
     prompts = [{"label": HOSTILE, "template": HOSTILE}]
     page = client(ui_title=HOSTILE, ui_welcome_message=HOSTILE, preset_prompts=prompts).get("/bedrock-chat/ui").text
@@ -57,12 +66,14 @@ def test_what_is_set_for_the_page_stays_text():
     assert config_of(page)["presets"] == prompts
 
 
+@pytest.mark.requirement("fault.xss", "D.no-cdn")
 def test_the_page_asks_nobody_else_and_runs_nothing_inline():
     page = client().get("/bedrock-chat/ui").text
     assert not re.search(r"\son[a-z]+=|\sstyle=|<style|https?://(?!www\.w3\.org/2000/svg)", page)
     assert re.findall(r"<script(?![^>]*(?:src=|application/json))", page) == []
 
 
+@pytest.mark.requirement("D.no-cdn")
 @pytest.mark.parametrize("name", [*MODULES, "chat.css"])
 def test_each_file_has_its_type_and_is_asked_for_again_by_its_tag(name):
     asked = client()
@@ -104,12 +115,14 @@ def test_nothing_else_is_served(path):
     assert "Route" not in answer.text
 
 
+@pytest.mark.requirement("D.no-cdn")
 def test_all_that_the_scripts_import_is_served():
     for name in OURS:
         for other in re.findall(r'from "\./([^"]+)"', (STATIC / name).read_text()):
             assert other in MODULES, (name, other)
 
 
+@pytest.mark.requirement("fault.xss", "D.no-cdn")
 def test_our_scripts_know_no_way_from_text_to_markup_and_keep_nothing_but_the_session():
     markup = r"innerHTML|outerHTML|insertAdjacent|document\.write|DOMParser|srcdoc|eval\(|new Function"
     stores = r"localStorage|indexedDB|document\.cookie|fetch\("
@@ -120,6 +133,7 @@ def test_our_scripts_know_no_way_from_text_to_markup_and_keep_nothing_but_the_se
         assert len(text.splitlines()) <= 400
 
 
+@pytest.mark.requirement("D.no-cdn")
 def test_what_is_not_ours_is_what_its_readme_says():
     readme = (STATIC / "vendor/README.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \|.*`([0-9a-f]{64})` \|$", readme, re.MULTILINE)
@@ -129,6 +143,7 @@ def test_what_is_not_ours_is_what_its_readme_says():
         assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == told
 
 
+@pytest.mark.requirement("fault.ui-oauth2")
 @pytest.mark.parametrize(
     ("given", "found"),
     [
@@ -142,6 +157,7 @@ def test_only_supported_types_have_a_form_and_oauth2_has_one_name(given, found):
     assert auth_types(given) == (given if found is None else found)
 
 
+@pytest.mark.requirement("chat.page-texts")
 def test_the_page_knows_what_has_to_be_given():
     page = client(require_tool_auth=True, supported_auth_types="api_key, oauth2", default_auth_type="oauth2")
     told = config_of(page.get("/bedrock-chat/ui").text)

@@ -75,6 +75,7 @@ async def answered(person: Person, count: int) -> None:
     await person.page.locator(".assistant > .when").nth(count - 1).wait_for()
 
 
+@pytest.mark.requirement("seed003.sessions", "W-19.sockets")
 async def test_two_people_side_by_side_see_nothing_of_each_other(chat, running):
     async with somebody(running) as ada, somebody(running) as sam:
         for person, token in zip((ada, sam), USERS, strict=True):
@@ -112,6 +113,7 @@ async def test_two_people_side_by_side_see_nothing_of_each_other(chat, running):
         assert "Sam" in await sam.page.content()
 
 
+@pytest.mark.requirement("d15.approval")
 async def test_what_needs_approval_runs_once_the_person_says_yes(chat, running):
     async with somebody(running) as ada:
         await ada.open(chat.url)
@@ -126,6 +128,7 @@ async def test_what_needs_approval_runs_once_the_person_says_yes(chat, running):
         assert "paid" in (await ada.page.locator("details.call").last.text_content() or "")
 
 
+@pytest.mark.requirement("d15.auth-required", "W-21")
 async def test_a_call_that_needs_an_account_goes_on_by_itself_once_the_person_has_connected_it(running, monkeypatch):
     monkeypatch.setenv("BEDROCK_MODEL_ID", "offline")
     port = free_port()
@@ -154,6 +157,7 @@ async def test_a_call_that_needs_an_account_goes_on_by_itself_once_the_person_ha
     await asyncio.to_thread(build.use, None)
 
 
+@pytest.mark.requirement("seed003.client-sends", "seed003.javascript")
 async def test_the_class_of_seed_003_signs_in_and_gets_an_answer(chat, running):
     async with somebody(running) as person:
         said: list[str] = []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Header
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 from starlette.testclient import TestClient
@@ -47,6 +47,7 @@ def answer(client: TestClient, text: str, path: str = PATH) -> dict[str, Any]:
         return dict(frame)
 
 
+@pytest.mark.requirement("chat.signature")
 def test_its_parameters_are_those_of_the_contract() -> None:
     names = (
         "app model_id aws_region system_prompt temperature enable_ui chat_endpoint websocket_endpoint ui_endpoint "
@@ -58,6 +59,7 @@ def test_its_parameters_are_those_of_the_contract() -> None:
     assert parameters["kwargs"].kind is inspect.Parameter.VAR_KEYWORD
 
 
+@pytest.mark.requirement("chat.plugin-attributes")
 def test_what_it_gives_has_the_attributes_of_the_contract() -> None:
     app = FastAPI()
     plugin = add_bedrock_chat(app, model_id="offline")
@@ -86,6 +88,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.requirement("chat.plugin-errors", "d17.unknown")
 @pytest.mark.parametrize(("settings", "named"), WRONG, ids=[named for _, named in WRONG])
 def test_a_setting_that_cannot_be_used_is_named_and_the_app_stays_as_it_was(
     settings: dict[str, Any], named: str
@@ -106,10 +109,12 @@ def greets_after(app: FastAPI) -> bool:
     return greets(TestClient(app))
 
 
+@pytest.mark.requirement("chat.signature")
 def test_none_is_not_given() -> None:
     assert add_bedrock_chat(FastAPI(), enable_ui=None, rate_limit=None).config.model_fields_set <= {"model_id"}
 
 
+@pytest.mark.requirement("seed003.one-call", "fault.frozen-tools", "D.before-after")
 def test_operations_are_found_whether_they_came_before_or_after() -> None:
     app = FastAPI()
 
@@ -132,6 +137,7 @@ def test_operations_are_found_whether_they_came_before_or_after() -> None:
         assert "better late" in str(answer(client, "CALL later {}")["tool_results"])
 
 
+@pytest.mark.requirement("D.before-after")
 def test_nothing_of_ours_is_in_the_apps_document() -> None:
     app = FastAPI()
     add_bedrock_chat(app)
@@ -139,6 +145,7 @@ def test_nothing_of_ours_is_in_the_apps_document() -> None:
         assert client.get("/openapi.json").json()["paths"] == {}
 
 
+@pytest.mark.requirement("D.before-after")
 def test_an_app_that_takes_every_path_leaves_ours() -> None:
     async def everything(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -155,6 +162,7 @@ def test_an_app_that_takes_every_path_leaves_ours() -> None:
         assert client.get("/bedrock-chat/mine").text == client.get("/").text == "theirs"
 
 
+@pytest.mark.requirement("D.before-after")
 def test_an_operation_of_the_apps_below_the_chats_path_goes_before_our_pages() -> None:
     app = FastAPI()
 
@@ -169,6 +177,7 @@ def test_an_operation_of_the_apps_below_the_chats_path_goes_before_our_pages() -
         assert greets(client, "/chat/ws")
 
 
+@pytest.mark.requirement("D.before-after")
 def test_a_path_that_the_app_has_already_is_refused() -> None:
     app = FastAPI()
 
@@ -179,6 +188,7 @@ def test_a_path_that_the_app_has_already_is_refused() -> None:
         add_bedrock_chat(app)
 
 
+@pytest.mark.requirement("D.before-after")
 def test_two_chats_on_one_app() -> None:
     app = FastAPI()
     first = add_bedrock_chat(app, ui_title="One")
@@ -197,6 +207,7 @@ def test_two_chats_on_one_app() -> None:
     assert first.chat.mounted is second.chat.mounted
 
 
+@pytest.mark.requirement("D.callbacks")
 def test_an_app_that_serves_our_pages_already_goes_on_with_those() -> None:
     app = FastAPI()
     mounted = mount_valetkey(app)
@@ -207,6 +218,7 @@ def test_an_app_that_serves_our_pages_already_goes_on_with_those() -> None:
         assert client.get("/bedrock-chat/sign-in").status_code == 404
 
 
+@pytest.mark.requirement("seed003.one-call", "fault.self-tcp")
 def test_it_works_in_an_app_that_is_mounted_in_another_one() -> None:
     inner, outer = FastAPI(), FastAPI()
     plugin = add_bedrock_chat(inner)
@@ -218,6 +230,7 @@ def test_it_works_in_an_app_that_is_mounted_in_another_one() -> None:
     assert len(plugin.session_manager) == 0
 
 
+@pytest.mark.requirement("D.before-after")
 def test_without_a_page_there_is_a_socket_still() -> None:
     app = FastAPI()
     add_bedrock_chat(app, enable_ui=False)
@@ -226,6 +239,7 @@ def test_without_a_page_there_is_a_socket_still() -> None:
         assert greets(client)
 
 
+@pytest.mark.requirement("D.before-after")
 def test_the_apps_own_lifespan_goes_on_around_the_chat() -> None:
     seen: list[str] = []
 
@@ -245,9 +259,29 @@ def test_the_apps_own_lifespan_goes_on_around_the_chat() -> None:
     assert seen == ["started", "ended"]
 
 
+@pytest.mark.requirement("chat.create-app")
 def test_an_app_and_its_chat_in_one() -> None:
     app, plugin = create_fastapi_with_bedrock_chat(ui_title="Mine")
     assert plugin.app is app
     with TestClient(app) as client:
         assert greets(client)
     assert plugin._ended
+
+
+def test_what_an_operation_raises_is_in_the_log_without_what_was_lent(caplog: pytest.LogCaptureFixture) -> None:
+    app = FastAPI()
+
+    @app.get("/boom/{what}", operation_id="boom")
+    async def goes_wrong(what: str, authorization: Annotated[str, Header(include_in_schema=False)] = "") -> None:
+        raise RuntimeError(f"no stock for {authorization}")
+
+    add_bedrock_chat(app)
+    with TestClient(app) as client, client.websocket_connect(PATH) as socket:
+        socket.send_json({"type": "auth", "auth_type": "bearer_token", "token": "token-of-ada-0123456789"})
+        socket.send_json({"type": "chat", "message": 'CALL boom {"what": "all"}'})
+        while socket.receive_json()["type"] != "ai_response":
+            pass
+    assert "raised RuntimeError in a call of the chat: GET /boom/{what}" in caplog.text
+    assert "goes_wrong" in caplog.text, "the place in the app's own code"
+    assert "no stock for Bearer " in caplog.text
+    assert "token-of-ada" not in caplog.text

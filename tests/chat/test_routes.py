@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 
 from tests.chat.live import Live, live
@@ -22,6 +23,7 @@ def api() -> FastAPI:
     return app
 
 
+@pytest.mark.requirement("fault.health", "d17.health", "W-16")
 async def test_health_is_told_to_everybody_and_asks_no_model() -> None:
     async with live(api()) as chat:
         for about in ({}, FAR):
@@ -34,6 +36,7 @@ async def test_health_is_told_to_everybody_and_asks_no_model() -> None:
         assert chat.model.seen == []
 
 
+@pytest.mark.requirement("d17.health")
 async def test_health_says_when_the_apps_document_cannot_be_made() -> None:
     app = FastAPI()
 
@@ -54,6 +57,7 @@ async def closed_to(chat: Live, **headers: str) -> bool:
     return found == {403}
 
 
+@pytest.mark.requirement("fault.health", "d17.stats")
 async def test_stats_and_tools_are_for_the_signed_in_and_for_this_machine() -> None:
     async with live(api()) as chat:
         token = await token_of(chat)
@@ -65,6 +69,7 @@ async def test_stats_and_tools_are_for_the_signed_in_and_for_this_machine() -> N
         assert (await chat.get("/bedrock-chat/stats", host="evil.example")).status_code == 421
 
 
+@pytest.mark.requirement("d17.stats")
 async def test_where_the_app_says_who_somebody_is_it_says_so_here() -> None:
     async with live(api(), auth_dependency=lambda: None) as chat:
         assert await closed_to(chat, **FAR)
@@ -72,6 +77,7 @@ async def test_where_the_app_says_who_somebody_is_it_says_so_here() -> None:
         assert not await closed_to(chat, **FAR)
 
 
+@pytest.mark.requirement("d17.stats")
 async def test_what_they_tell() -> None:
     async with live(api(), excluded_paths="/internal", max_sessions=7) as chat:
         await chat.open()
@@ -87,6 +93,23 @@ async def test_what_they_tell() -> None:
         assert tools["tools_metadata"][function["name"]]["path"] == "/items"
 
 
+@pytest.mark.requirement("d17.stats")
+async def test_they_tell_of_functions_too() -> None:
+    def half(number: int) -> float:
+        """Half of a number."""
+        return number / 2
+
+    async with live(api(), excluded_paths="/internal", tools=[half]) as chat:
+        stats = (await chat.get("/bedrock-chat/stats")).json()["tools"]
+        assert (stats["total_tools"], stats["functions"]) == (2, 1)
+        tools = (await chat.get("/bedrock-chat/tools")).json()
+        assert tools["statistics"]["total_tools"] == 2
+        described = tools["tools_description"]["functions"][-1]
+        assert (described["name"], list(described["parameters"]["properties"])) == ("half", ["number"])
+        assert tools["tools_metadata"]["half"]["function_desc"] == described
+
+
+@pytest.mark.requirement("d17.stats", "W-13")
 async def test_they_can_only_be_read() -> None:
     async with live(api()) as chat, httpx2.AsyncClient(trust_env=False) as client:
         for method in ("POST", "DELETE", "OPTIONS"):

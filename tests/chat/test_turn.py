@@ -26,6 +26,7 @@ def here() -> Iterator[Room]:
         yield made
 
 
+@pytest.mark.requirement("chat.frame-chat")
 async def test_an_answer_without_calls(here):
     here.model.answers = ["Hello, you."]
     answer = await here.say("hi")
@@ -41,6 +42,7 @@ async def test_an_answer_without_calls(here):
     assert here.session.turn is None
 
 
+@pytest.mark.requirement("chat.frame-chat", "chat.frame-progress")
 async def test_calls_of_one_round_run_side_by_side_and_are_answered_in_their_order(here):
     both = asyncio.Barrier(2)
 
@@ -81,6 +83,7 @@ class Item:
     price: float
 
 
+@pytest.mark.requirement("fault.repr")
 async def test_results_are_json_or_text_and_never_a_repr(here):
     values = {"item": Item("Hammer", 3.5), "none": None, "yes": True, "text": "plain 'text'", "list": [{"a": None}]}
     here.tool("get", lambda lent, arguments: values[arguments["what"]])
@@ -96,6 +99,7 @@ async def test_results_are_json_or_text_and_never_a_repr(here):
     }
 
 
+@pytest.mark.requirement("D.broken-turn")
 async def test_what_is_nested_too_deeply_is_a_text_or_refused_and_breaks_nothing(here):
     deep: object = []
     for _ in range(900):
@@ -113,6 +117,7 @@ class HttpError(Exception):
     status_code = 401
 
 
+@pytest.mark.requirement("chat.frame-progress", "chat.call-errors")
 async def test_what_goes_wrong_is_told_to_model_and_client_in_the_contracts_words(here, caplog):
     def refuse(lent, arguments):
         raise HttpError("HTTP 401 Unauthorized: token expired")
@@ -140,6 +145,7 @@ async def test_what_goes_wrong_is_told_to_model_and_client_in_the_contracts_word
     strict(here.history)
 
 
+@pytest.mark.requirement("chat.call-errors", "D.time-outs")
 async def test_a_call_past_its_deadline_is_a_request_timeout():
     with room(timeout=1) as here:
         here.chat.config = here.chat.config.model_copy(update={"timeout": 0.02})
@@ -149,6 +155,7 @@ async def test_a_call_past_its_deadline_is_a_request_timeout():
         assert answer["tool_results"][0]["error"] == "Request timeout"
 
 
+@pytest.mark.requirement("D.broken-turn")
 async def test_what_breaks_on_the_road_is_told_in_general_and_logged_by_its_type(here, monkeypatch, caplog):
     async def explode(*_, **__):
         raise LookupError("internals of ours, s3cr3t")
@@ -162,6 +169,7 @@ async def test_what_breaks_on_the_road_is_told_in_general_and_logged_by_its_type
     assert "internals" not in caplog.text + here.everything
 
 
+@pytest.mark.requirement("fault.dropped-calls")
 async def test_calls_past_the_limit_of_a_round_are_answered_too():
     with room(max_tool_calls=2) as here:
         ran = []
@@ -174,6 +182,7 @@ async def test_calls_past_the_limit_of_a_round_are_answered_too():
         strict(here.model.asked[1].messages)
 
 
+@pytest.mark.requirement("chat.rounds", "fault.dropped-calls")
 async def test_rounds_end_with_the_note_and_every_call_answered():
     with room(max_tool_call_rounds=3) as here:
         ran = []
@@ -191,6 +200,7 @@ async def test_rounds_end_with_the_note_and_every_call_answered():
         strict(here.model.asked[-1].messages)
 
 
+@pytest.mark.requirement("X-36")
 async def test_the_prompt_tells_how_many_tools_there_are_and_that_results_are_data(here):
     await here.say("one")
     assert "access to" not in here.model.asked[-1].system
@@ -212,6 +222,7 @@ async def test_an_operators_prompt_is_left_as_it_is():
         assert here.model.asked[0].system == "Be brief."
 
 
+@pytest.mark.requirement("D.in-process")
 async def test_a_call_inside_the_app_knows_whose_visit_it_is_and_nothing_else_does(here):
     seen = []
     here.tool("look", lambda lent, arguments: seen.append(VISIT.get()))
@@ -221,6 +232,7 @@ async def test_a_call_inside_the_app_knows_whose_visit_it_is_and_nothing_else_do
     assert VISIT.get() is None
 
 
+@pytest.mark.requirement("fault.logs", "d18.line")
 async def test_each_call_leaves_one_line_without_arguments(here, caplog):
     here.give(TOKEN)
     here.tool("get", lambda lent, arguments: "the body", OWN)
@@ -235,6 +247,7 @@ async def test_each_call_leaves_one_line_without_arguments(here, caplog):
 # Streams and secrets -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("d15.streaming")
 async def test_pieces_are_sent_on_to_who_asked_for_them(here):
     here.session.stream = True
     here.tool("get", lambda lent, arguments: 1)
@@ -257,6 +270,7 @@ def codings(token: str) -> list[str]:
     ]
 
 
+@pytest.mark.requirement("seed003.not-to-the-model", "fault.echo", "design.lent-remembered", "X-35")
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_token_that_comes_back_in_any_coding_is_in_no_frame_prompt_or_history(here, stream):
     here.give("an earlier token 51c0ffee")
@@ -281,6 +295,7 @@ async def test_a_token_that_comes_back_in_any_coding_is_in_no_frame_prompt_or_hi
     strict(here.history)
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_what_was_written_before_it_was_given_as_a_credential_goes_from_the_next_prompt(here):
     here.model.answers = [f"You wrote {TOKEN}.", "Fine."]
     await here.say(f"my token is {TOKEN}")
@@ -289,6 +304,7 @@ async def test_what_was_written_before_it_was_given_as_a_credential_goes_from_th
     assert canary.find({"prompt": here.model.asked[-1].text}, [TOKEN]) == []
 
 
+@pytest.mark.requirement("design.lent-remembered")
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_what_was_written_before_it_was_lent_goes_from_all_that_is_stored(here, cancelled):
     reached = asyncio.Event()
@@ -311,6 +327,7 @@ async def test_what_was_written_before_it_was_lent_goes_from_all_that_is_stored(
     assert canary.find({"turns": f"{here.session.turns!r}", "said": f"{here.session.said!r}"}, [TOKEN]) == []
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_a_credential_forgotten_while_its_call_returns_is_still_starred(here):
     here.give(TOKEN)
 
@@ -340,6 +357,7 @@ async def test_no_tool_call_carries_stars_instead_of_what_the_model_wrote(here):
 # Models that fail --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("chat.model-apology")
 async def test_a_model_that_fails_is_an_apology_without_its_own_words(here, caplog):
     here.model.answers = [ModelError("arn:aws:internal", fault=ModelFault.BUSY), "Back again."]
     answer = await here.say("hi")
@@ -351,6 +369,7 @@ async def test_a_model_that_fails_is_an_apology_without_its_own_words(here, capl
     assert [message.text for message in here.model.asked[1].messages] == ["again"]
 
 
+@pytest.mark.requirement("chat.frame-failure")
 async def test_without_graceful_degradation_it_is_an_error():
     with room(Script(ModelError("Set a region.", fault=ModelFault.REFUSED)), graceful_degradation=False) as here:
         answer = await here.say("hi")
@@ -358,6 +377,7 @@ async def test_without_graceful_degradation_it_is_an_error():
         assert (answer["error"], answer["message"]) == (True, "Set a region.")
 
 
+@pytest.mark.requirement("D.broken-turn")
 async def test_what_was_done_before_a_model_failed_is_remembered(here):
     here.tool("pay", lambda lent, arguments: "paid")
     here.model.answers = [call("pay"), ModelError("x", fault=ModelFault.TIMEOUT), "I know."]
@@ -368,6 +388,7 @@ async def test_what_was_done_before_a_model_failed_is_remembered(here):
     assert here.model.asked[-1].messages[2].results[0].text == "paid"
 
 
+@pytest.mark.requirement("chat.overflow")
 async def test_a_conversation_that_is_too_long_goes_on_with_less_of_it(here):
     for number in range(4):
         await here.say(f"turn {number}")
@@ -379,6 +400,7 @@ async def test_a_conversation_that_is_too_long_goes_on_with_less_of_it(here):
     assert answer["metadata"]["left_out"] == 4
 
 
+@pytest.mark.requirement("chat.frame-failure", "D.broken-turn")
 async def test_a_turn_that_breaks_says_so_and_takes_nothing_along(here, caplog):
     here.model.answers = [ZeroDivisionError("secret internals"), "Fine."]
     answer = await here.say("hi")
@@ -396,6 +418,7 @@ async def test_what_the_operator_has_to_mend_is_said_as_it_is(here, caplog):
     assert "Install valetkey[chat]" in caplog.text
 
 
+@pytest.mark.requirement("D.broken-turn")
 async def test_a_model_that_says_nothing_leaves_no_empty_message(here):
     here.model.answers = ["  \n", "Yes."]
     answer = await here.say("hi")
@@ -421,6 +444,7 @@ async def stopped(here: Room, turn: asyncio.Task[None]) -> list[dict]:
     return here.frames[before:]
 
 
+@pytest.mark.requirement("d15.cancel")
 async def test_cancelled_while_the_model_thinks(here):
     thinks = asyncio.Event()
 
@@ -439,6 +463,7 @@ async def test_cancelled_while_the_model_thinks(here):
     assert here.session.said[1].metadata["cancelled"] is True
 
 
+@pytest.mark.requirement("d15.cancel")
 async def test_cancelled_while_calls_run_nothing_more_is_called_and_each_call_has_an_answer(here):
     runs, reached = asyncio.Event(), []
 
@@ -464,6 +489,7 @@ async def test_cancelled_while_calls_run_nothing_more_is_called_and_each_call_ha
     assert here.session.said[-1].tool_results[0]["result"] == "done"
 
 
+@pytest.mark.requirement("fault.after-disconnect")
 async def test_from_the_moment_of_the_cancel_no_call_reaches_its_tool(here, monkeypatch):
     reached = []
     lender = here.chat.road.lender
@@ -484,6 +510,7 @@ async def test_from_the_moment_of_the_cancel_no_call_reaches_its_tool(here, monk
     strict(here.history)
 
 
+@pytest.mark.requirement("fault.logout-residue")
 async def test_a_session_that_was_emptied_is_not_filled_by_its_last_turn(here):
     runs = asyncio.Event()
 
@@ -542,6 +569,7 @@ async def test_cancelled_anywhere_a_turn_leaves_what_is_valid():
     await cancel_at_random(300)
 
 
+@pytest.mark.requirement("X-34")
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_cancelled_anywhere_ten_thousand_times():

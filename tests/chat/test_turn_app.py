@@ -73,6 +73,7 @@ async def here() -> AsyncIterator[Here]:
         yield Here(plugin, Script())
 
 
+@pytest.mark.requirement("seed003.one-call", "seed003.applied", "seed003.trouble-401", "d14.api-401")
 async def test_an_operation_gets_the_sessions_token_and_the_model_never_does(here):
     here.model.answers = [call("me"), "Not yet.", call("me"), "No.", call("me"), "Yes."]
     answer = await here.say("who am I?")
@@ -90,6 +91,7 @@ async def test_an_operation_gets_the_sessions_token_and_the_model_never_does(her
     strict(here.model.asked[-1].messages)
 
 
+@pytest.mark.requirement("d15.approval")
 async def test_an_operation_that_is_marked_waits_for_a_yes(here):
     here.model.answers = [call("drop", order=7), "Dropped."]
     turn = asyncio.create_task(here.say("drop 7"))

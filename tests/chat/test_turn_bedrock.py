@@ -38,6 +38,9 @@ async def here(bedrock: FakeBedrock) -> AsyncIterator[Room]:
         await made.chat.model.close()
 
 
+@pytest.mark.requirement(
+    "seed003.applied", "seed003.not-to-the-model", "fault.echo", "fault.turn-order", "D.bedrock", "X-35"
+)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_every_request_is_valid_and_holds_no_secret(here, bedrock, stream):
     here.session.stream = stream

@@ -79,6 +79,7 @@ async def test_without_an_endpoint_nobody_is_asked(system: System, endpoint: Tok
     assert not endpoint.requests
 
 
+@pytest.mark.requirement("chat.verification")
 async def test_a_path_is_asked_in_the_app_itself_as_the_person_would(system: System, endpoint: TokenEndpoint) -> None:
     me = Me()
     assert await verified(system, app=me.app) == "Ann Example"
@@ -93,6 +94,7 @@ async def test_a_path_is_asked_in_the_app_itself_as_the_person_would(system: Sys
     assert not endpoint.requests
 
 
+@pytest.mark.requirement("chat.verification")
 async def test_a_url_is_asked_as_one_that_the_operator_named(system: System, endpoint: TokenEndpoint) -> None:
     endpoint.script = [answered({"email": "ann@example.com"})]
     assert await verified(system, BASIC, endpoint="http://127.0.0.1:9/me?full=1") == "ann@example.com"
@@ -102,6 +104,7 @@ async def test_a_url_is_asked_as_one_that_the_operator_named(system: System, end
     assert (request.deadline, request.cap) == (10.0, 65_536)
 
 
+@pytest.mark.requirement("chat.verification")
 async def test_client_credentials_are_tried_at_once(system: System, endpoint: TokenEndpoint) -> None:
     me = Me()
     assert await verified(system, client(), app=me.app) == "Ann Example"
@@ -111,6 +114,7 @@ async def test_client_credentials_are_tried_at_once(system: System, endpoint: To
     assert len(me.seen) == 1
 
 
+@pytest.mark.requirement("chat.verification")
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
@@ -130,6 +134,7 @@ async def test_an_endpoint_that_says_no_is_quoted_without_what_it_was_shown(
     assert said.startswith(f"Credential verification failed {text}")
 
 
+@pytest.mark.requirement("chat.verification")
 @pytest.mark.parametrize(
     ("error", "text"),
     [
@@ -152,6 +157,7 @@ async def test_a_chat_without_its_app_cannot_tell(system: System) -> None:
     assert await refused(system, app=None) == "Credential verification error"
 
 
+@pytest.mark.requirement("chat.verification")
 @pytest.mark.parametrize(
     ("members", "name"),
     [
@@ -173,18 +179,21 @@ async def test_the_person_is_called_as_the_endpoint_says(
     assert await verified(system, app=Me(JSONResponse(members)).app) == name
 
 
+@pytest.mark.requirement("chat.verification")
 @pytest.mark.parametrize("answer", [Response(status_code=204), PlainTextResponse("ok"), JSONResponse([1])])
 async def test_an_endpoint_that_says_yes_needs_no_words(system: System, answer: Response) -> None:
     assert await verified(system, app=Me(answer).app) is None
     assert system.sessions.kind(ROOM) is not None
 
 
+@pytest.mark.requirement("chat.verification")
 async def test_what_the_app_logs_of_it_is_starred(system: System, caplog: pytest.LogCaptureFixture) -> None:
     await verified(system, app=Me().app)
     assert "signed in with Bearer ***" in caplog.text
     assert "11112222" not in caplog.text
 
 
+@pytest.mark.requirement("D.audit")
 async def test_the_showing_is_in_the_audit_log(system: System) -> None:
     log = Log()
     system.audit.log = log
@@ -194,6 +203,7 @@ async def test_the_showing_is_in_the_audit_log(system: System) -> None:
     assert entry.details["handler"] == "session-bearer_token"
 
 
+@pytest.mark.requirement("fault.no-limits")
 async def test_an_answer_over_the_cap_is_no_yes(system: System) -> None:
     endless = PlainTextResponse("x" * 70_000)
     assert await refused(system, app=Me(endless).app) == "Credential verification error"

@@ -11,8 +11,9 @@ from tests.chat.kit import Room, call, come_back, room, strict, token_of
 from tests.road.support import client_section
 from valetkey.entrypoints.chat.waiting import answer_approval
 from valetkey.entrypoints.chat.withdrawn import withdraw
-from valetkey.identity.verifiers.vouched import CHAT_USERS, in_chat
+from valetkey.identity.verifiers.vouched import in_chat
 from valetkey.interactions.states import Event
+from valetkey.model.caller import CHAT_USERS
 from valetkey.model.interactions import InteractionKind, Phase
 from valetkey.model.needs import Need, Needs
 from valetkey.testing import canary
@@ -43,6 +44,7 @@ def told(answer: dict[str, Any]) -> list[Any]:
     return [each.get("result", each.get("error")) for each in answer["tool_results"]]
 
 
+@pytest.mark.requirement("d15.auth-required")
 async def test_a_call_that_needs_an_account_goes_on_by_itself_when_it_is_connected(here, server):
     here.model.answers = [[call("mail", "m"), call("free", "f")], "You have mail."]
     turn = here.start("read my mail")
@@ -75,6 +77,7 @@ async def test_a_call_that_needs_an_account_goes_on_by_itself_when_it_is_connect
     assert len(here.of("auth_required")) == 1
 
 
+@pytest.mark.requirement("d15.auth-required")
 async def test_calls_that_need_one_account_ask_once(here, server):
     here.model.answers = [[call("mail") for _ in range(4)], "Done."]
     turn = here.start("go")
@@ -90,6 +93,7 @@ async def test_calls_that_need_one_account_ask_once(here, server):
     assert server.exchanges == 1
 
 
+@pytest.mark.requirement("d15.auth-required")
 async def test_a_refusal_is_told_to_the_model(here, server):
     here.model.answers = [call("mail"), "You said no."]
     turn = here.start("go")
@@ -102,6 +106,7 @@ async def test_a_refusal_is_told_to_the_model(here, server):
     assert here.of("connection_ready") == []
 
 
+@pytest.mark.requirement("d15.auth-required")
 async def test_a_question_that_nobody_answers_ends(here):
     here.model.answers = [call("mail"), "Nobody came."]
     turn = here.start("go")
@@ -112,6 +117,7 @@ async def test_a_question_that_nobody_answers_ends(here):
     assert told(here.frames[-1])[0].startswith("Nobody connected a Google account in time.")
 
 
+@pytest.mark.requirement("D.mid-turn-logout")
 async def test_cancelled_while_a_person_is_asked_nothing_is_called_when_they_answer(here, server):
     here.model.answers = [call("mail", "m"), "Never."]
     turn = here.start("go")
@@ -127,6 +133,7 @@ async def test_cancelled_while_a_person_is_asked_nothing_is_called_when_they_ans
     assert len(here.model.asked) == 1
 
 
+@pytest.mark.requirement("D.scheme-providers")
 async def test_several_accounts_that_fit_are_told_apart_by_nobody_and_said_so(here, server):
     from tests.connections.system import held
 
@@ -140,6 +147,7 @@ async def test_several_accounts_that_fit_are_told_apart_by_nobody_and_said_so(he
     assert "profile=" not in told(answer)[0]
 
 
+@pytest.mark.requirement("fault.logout-residue")
 async def test_what_a_session_that_ended_had_asked_is_withdrawn(here, server):
     here.model.answers = [call("mail")]
     turn = here.start("go")
@@ -169,7 +177,7 @@ def desk() -> Iterator[Room]:
         yield made
 
 
-@pytest.mark.requirement("X-29")
+@pytest.mark.requirement("X-29", "d15.approval")
 async def test_a_yes_lets_exactly_this_call_go_on(desk):
     desk.model.answers = [call("pay", amount=5, to="ä"), "Paid.", call("pay", amount=6, to="ä"), "Hm."]
     turn = desk.start("pay")
@@ -194,6 +202,7 @@ async def test_a_yes_lets_exactly_this_call_go_on(desk):
     assert desk.session.approvals == {}
 
 
+@pytest.mark.requirement("X-29")
 async def test_two_calls_alike_need_two_answers(desk):
     desk.model.answers = [[call("pay", amount=5), call("pay", amount=5)], "Done."]
     turn = desk.start("pay twice")
@@ -207,7 +216,7 @@ async def test_two_calls_alike_need_two_answers(desk):
     assert len(desk.paid) == 2
 
 
-@pytest.mark.requirement("X-29")
+@pytest.mark.requirement("X-29", "W-06")
 async def test_nobody_but_the_person_at_this_socket_answers(desk):
     """Neither another session, nor another window of the same user."""
     ann = in_chat("ann", workspace=CHAT_USERS)
@@ -231,6 +240,7 @@ async def test_nobody_but_the_person_at_this_socket_answers(desk):
     await asyncio.gather(second, return_exceptions=True)
 
 
+@pytest.mark.requirement("d15.approval")
 async def test_an_answer_on_our_page_counts_too(desk):
     desk.model.answers = [call("pay", amount=5), "Done."]
     turn = desk.start("pay")
@@ -241,6 +251,7 @@ async def test_an_answer_on_our_page_counts_too(desk):
     assert len(desk.paid) == 1
 
 
+@pytest.mark.requirement("d15.approval")
 async def test_an_approval_of_a_turn_that_was_given_up_is_withdrawn(desk):
     desk.model.answers = [call("pay", amount=5)]
     turn = desk.start("pay")
@@ -255,6 +266,7 @@ async def test_an_approval_of_a_turn_that_was_given_up_is_withdrawn(desk):
     assert await desk.system.interactions.of_owner(desk.session.owner, InteractionKind.APPROVE) == []
 
 
+@pytest.mark.requirement("X-29")
 async def test_a_yes_that_was_not_used_ends_with_its_turn(desk, monkeypatch):
     decide, hangs = desk.chat.road.policy.decide, asyncio.Event()
 
@@ -279,6 +291,7 @@ async def test_a_yes_that_was_not_used_ends_with_its_turn(desk, monkeypatch):
     await asyncio.gather(turn, return_exceptions=True)
 
 
+@pytest.mark.requirement("d15.approval")
 async def test_an_approval_that_nobody_gives_ends(desk):
     desk.model.answers = [call("pay", amount=5), "Nobody."]
     turn = desk.start("pay")

@@ -29,6 +29,7 @@ async def client(chat: Live) -> Client:
     return await chat.open()
 
 
+@pytest.mark.requirement("chat.frame-connected")
 async def test_the_first_frame_says_that_it_is_connected(chat: Live) -> None:
     wire = await chat.raw()
     text = await wire.recv()
@@ -105,6 +106,9 @@ ERRORS: list[tuple[object, str]] = [
 ]
 
 
+@pytest.mark.requirement(
+    "seed003.trouble-bearer", "seed003.trouble-token-url", "chat.texts", "fault.no-limits", "d14.texts", "W-08"
+)
 async def test_what_is_wrong_with_a_frame_is_told_and_the_socket_lives(client: Client) -> None:
     for sent, text in ERRORS:
         frame = await client.ask(sent)
@@ -136,6 +140,7 @@ CREDENTIALS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.requirement("seed003.client-sends", "seed003.messages", "chat.texts")
 async def test_credentials_of_every_type_are_taken(client: Client) -> None:
     for given in CREDENTIALS:
         frame = await client.ask({"type": "auth", **given})
@@ -148,6 +153,7 @@ async def test_credentials_of_every_type_are_taken(client: Client) -> None:
         )
 
 
+@pytest.mark.requirement("seed003.enable", "seed003.supported-types", "fault.not-enforced", "d14.disabled")
 async def test_types_that_are_not_enabled_and_authentication_that_is_off() -> None:
     async with live(supported_auth_types="bearer_token, oauth2") as chat:
         client = await chat.open()
@@ -160,6 +166,7 @@ async def test_types_that_are_not_enabled_and_authentication_that_is_off() -> No
         assert (await client.ask(type="auth", token=SECRET))["message"] == "Tool authentication is disabled"
 
 
+@pytest.mark.requirement("chat.frame-logout")
 async def test_logging_out_twice_is_fine_and_the_second_time_too(client: Client) -> None:
     await client.ask(type="auth", token=SECRET)
     for _ in range(2):
@@ -168,10 +175,12 @@ async def test_logging_out_twice_is_fine_and_the_second_time_too(client: Client)
         assert (frame["type"], frame["message"]) == ("logout_success", "Successfully logged out")
 
 
+@pytest.mark.requirement("chat.frame-ping")
 async def test_ping(client: Client) -> None:
     assert list(await client.ask(type="ping")) == ["type", "timestamp"]
 
 
+@pytest.mark.requirement("chat.frame-chat", "chat.frame-history")
 async def test_a_message_is_answered_and_both_are_in_the_history(client: Client) -> None:
     typing = await client.ask(message="  What can you do?  ")  # no type is chat
     assert (typing["type"], typing["message"]) == ("typing", "AI is thinking...")
@@ -195,6 +204,7 @@ async def test_a_message_is_answered_and_both_are_in_the_history(client: Client)
     assert (await client.ask(type="history"))["messages"] == []
 
 
+@pytest.mark.requirement("fault.one-at-a-time")
 async def test_frames_are_handled_while_an_answer_is_awaited(chat: Live, client: Client) -> None:
     with Held(chat):
         assert (await client.ask(type="chat", message="one"))["type"] == "typing"
@@ -209,6 +219,7 @@ async def test_frames_are_handled_while_an_answer_is_awaited(chat: Live, client:
     assert (await client.hear())["message"] == "Here you are."
 
 
+@pytest.mark.requirement("fault.one-at-a-time", "d15.cancel")
 async def test_an_answer_can_be_cancelled_and_the_next_message_is_answered(chat: Live, client: Client) -> None:
     with Held(chat):
         await client.ask(type="chat", message="one")
@@ -222,6 +233,7 @@ async def test_an_answer_can_be_cancelled_and_the_next_message_is_answered(chat:
     assert (await client.hear())["type"] == "ai_response"
 
 
+@pytest.mark.requirement("fault.logout-residue")
 @pytest.mark.parametrize("kind", ["logout", "clear"])
 async def test_logging_out_and_clearing_end_the_answer_and_empty_the_history(
     chat: Live, client: Client, kind: str
@@ -229,12 +241,16 @@ async def test_logging_out_and_clearing_end_the_answer_and_empty_the_history(
     with Held(chat):
         await client.ask(type="chat", message="one")
         await chat.model.asked.acquire()
-        assert (await client.ask(type=kind))["type"] in {"logout_success", "history_cleared"}
+        told = [(await client.ask(type=kind))["type"]]
+        if kind == "clear":
+            told.append((await client.hear())["type"])
+        assert told == (["logout_success"] if kind == "logout" else ["cancelled", "history_cleared"])
         assert chat.model.given_up == 1
     assert (await client.ask(type="history"))["messages"] == []
     assert (await client.ask(type="ping"))["type"] == "pong"
 
 
+@pytest.mark.requirement("fault.logout-residue")
 async def test_logging_out_forgets_the_credentials(chat: Live, client: Client) -> None:
     await client.ask(type="auth", token=SECRET)
     assert chat.plugin.chat.system.sessions.secrets(client.id)
@@ -245,6 +261,7 @@ async def test_logging_out_forgets_the_credentials(chat: Live, client: Client) -
     assert session.credential == session.display_name == ""
 
 
+@pytest.mark.requirement("d15.streaming")
 async def test_streaming_is_opted_into(chat: Live, client: Client) -> None:
     chat.model.pieces = ["Here ", "you ", "are, quite a long piece of text, in pieces."]
     await client.send(type="options", stream=True)
@@ -257,6 +274,7 @@ async def test_streaming_is_opted_into(chat: Live, client: Client) -> None:
     assert {piece["message_id"] for piece in pieces} == {frame["message_id"]}
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_what_was_given_as_a_credential_is_in_no_frame(chat: Live, client: Client) -> None:
     await client.ask(type="chat", message=f"my token is {SECRET}")
     await client.hear()
@@ -270,6 +288,7 @@ async def test_what_was_given_as_a_credential_is_in_no_frame(chat: Live, client:
         assert SECRET not in json.dumps(frame)
 
 
+@pytest.mark.requirement("seed003.require", "fault.not-enforced", "d14.disabled")
 async def test_where_authentication_is_required_only_chat_messages_wait_for_it() -> None:
     async with live(require_tool_auth=True) as chat:
         client = await chat.open()
@@ -298,6 +317,7 @@ def verifying(reached: asyncio.Event, go: asyncio.Event) -> FastAPI:
     return app
 
 
+@pytest.mark.requirement("chat.verification")
 async def test_credentials_are_verified_where_an_endpoint_is_named() -> None:
     reached, go = asyncio.Event(), asyncio.Event()
     go.set()
@@ -318,6 +338,7 @@ async def test_credentials_are_verified_where_an_endpoint_is_named() -> None:
         assert "Authentication is required" in (await client.ask(type="chat", message="hello"))["message"]
 
 
+@pytest.mark.requirement("fault.not-enforced")
 async def test_while_credentials_are_verified_messages_wait_and_a_logout_does_not() -> None:
     reached, go = asyncio.Event(), asyncio.Event()
     async with live(verifying(reached, go), auth_verification_endpoint="/me", require_tool_auth=True) as chat:
@@ -335,6 +356,7 @@ async def test_while_credentials_are_verified_messages_wait_and_a_logout_does_no
         assert [(await client.hear())["type"] for _ in range(3)] == ["auth_configured", "typing", "ai_response"]
 
 
+@pytest.mark.requirement("d15.approval", "W-06")
 async def test_a_call_that_has_to_be_approved_waits_for_the_answer_at_its_own_socket() -> None:
     app = FastAPI()
     deleted: list[int] = []

@@ -78,6 +78,7 @@ def read_on(process: subprocess.Popen[str]) -> str:
     raise AssertionError(said)
 
 
+@pytest.mark.requirement("D.demo")
 def test_it_ends_well_by_itself_within_a_minute(tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -103,6 +104,7 @@ def test_it_ends_well_by_itself_within_a_minute(tmp_path):
     assert list(scratch.iterdir()) == [], "its folder is gone"
 
 
+@pytest.mark.requirement("D.demo")
 def test_it_leaves_the_person_alone_and_shows_no_token(home, server, monkeypatch, capfd):
     Path("valetkey.toml").write_text("nonsense = 1\n")
     Path(".env").write_text("BEDROCK_MODEL_ID=nonsense\n")
@@ -223,6 +225,7 @@ def test_nothing_is_found_where_nothing_is(proof):
     assert (searched, places) == (3, 4)
 
 
+@pytest.mark.requirement("D.demo")
 @pytest.mark.parametrize(
     ("where", "said"),
     [("file", "file notes"), ("model", "what the model saw"), ("page", "what the page got"), ("log", "the shop's log"),
@@ -291,6 +294,7 @@ async def do_as_told(process: subprocess.Popen[str], answer: str) -> str:
     return said
 
 
+@pytest.mark.requirement("D.demo")
 async def test_a_person_says_yes(watched):
     said = await do_as_told(watched, "approve")
     out, complaint = await asyncio.to_thread(watched.communicate, timeout=100)

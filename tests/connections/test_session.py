@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,7 @@ from tests.connections.sessions import (
 )
 from tests.connections.system import held
 from valetkey.audit import Switch
-from valetkey.connections.session import SESSION, SessionKind, handler_name
+from valetkey.connections.session import SESSION, SessionCredential, SessionKind, handler_name
 from valetkey.connections.session_place import PAST
 from valetkey.errors import AuthRequired, Unauthenticated, UnknownProvider
 from valetkey.model.audit import Action, Entry
@@ -73,6 +74,9 @@ PLACED = {
 }
 
 
+@pytest.mark.requirement(
+    "seed003.bearer", "seed003.basic", "seed003.api-key", "seed003.custom", "design.session-credentials"
+)
 @pytest.mark.parametrize("kind", PLACED)
 async def test_each_kind_is_lent_on_the_road_and_placed_where_it_goes(system: System, kind: SessionKind) -> None:
     put(system, GIVEN[kind])
@@ -84,6 +88,7 @@ async def test_each_kind_is_lent_on_the_road_and_placed_where_it_goes(system: Sy
     assert not lent.variables
 
 
+@pytest.mark.requirement("seed003.oauth2")
 async def test_client_credentials_are_lent_as_the_token_that_they_bring(
     system: System, endpoint: TokenEndpoint
 ) -> None:
@@ -93,6 +98,7 @@ async def test_client_credentials_are_lent_as_the_token_that_they_bring(
     assert {secret.reveal() for secret in lent.secrets} == {"tok-1-secret", "cs-99998888"}
 
 
+@pytest.mark.requirement("seed003.memory-only", "seed003.token-caching")
 async def test_nothing_of_it_is_in_the_store_or_in_what_prints(system: System) -> None:
     for given in (*GIVEN.values(), client()):
         put(system, given)
@@ -103,6 +109,7 @@ async def test_nothing_of_it_is_in_the_store_or_in_what_prints(system: System) -
         assert key_id_of(connection.sealed) == PROCESS
 
 
+@pytest.mark.requirement("seed003.isolation", "X-23")
 @pytest.mark.parametrize("kind", SessionKind)
 @pytest.mark.parametrize("asked", [*SessionKind, None])
 @pytest.mark.parametrize("room", [ROOM, OTHER, ""])
@@ -117,6 +124,7 @@ async def test_only_its_own_session_and_owner_get_it_and_only_as_what_it_is(
     assert bool(connected.connections) is (room == ROOM and owner is OWNER and asked in (kind, None))
 
 
+@pytest.mark.requirement("seed003.sessions")
 async def test_another_session_beside_it_has_its_own(system: System) -> None:
     put(system, BEARER)
     system.sessions.put(OTHER, STRANGER, API_KEY, ttl=60, token_hosts=[])
@@ -127,6 +135,7 @@ async def test_another_session_beside_it_has_its_own(system: System) -> None:
     assert system.sessions.kind(ROOM) is SessionKind.BEARER_TOKEN
 
 
+@pytest.mark.requirement("design.session-credentials")
 async def test_what_was_replaced_is_not_lent_any_more_and_is_starred_until_all_is_forgotten(system: System) -> None:
     put(system, BEARER)
     put(system, BASIC)
@@ -139,12 +148,45 @@ async def test_what_was_replaced_is_not_lent_any_more_and_is_starred_until_all_i
     assert await system.sessions.meet(ROOM, OWNER, ANY) is None
 
 
+async def test_rows_that_are_open_already_are_not_opened_again_and_all_others_are(system: System) -> None:
+    put(system, BASIC)
+    put(system, BEARER)
+    met = await system.sessions.meet(ROOM, OWNER, ANY)
+    assert met is not None
+    told = [(met, Credential(access_token=Secret("as-opened-before")))]
+    known = {secret.reveal() for secret in system.sessions.secrets(ROOM, opened=told)}
+    assert {"as-opened-before", "pass:wörd"} <= known
+    assert "tok-11112222" not in known
+    known = {secret.reveal() for secret in system.sessions.secrets(ROOM, opened=[(replace(met), told[0][1])])}
+    assert {"tok-11112222", "pass:wörd"} <= known
+
+
 async def test_who_authenticates_again_and_again_does_not_make_the_search_endless(system: System) -> None:
     many = type(CUSTOM)(kind=SessionKind.CUSTOM, headers={f"X-{number}": Secret(f"v{number}") for number in range(16)})
     for _ in range(20):
         put(system, many)
     put(system, BEARER)
-    assert len(system.sessions.secrets(ROOM)) == PAST + 1
+    assert len(system.sessions.secrets(ROOM)) == 16 + 1, "what was replaced last is kept whole"
+    for number in range(20):
+        put(system, SessionCredential(kind=SessionKind.BEARER_TOKEN, fields={"token": Secret(f"token-{number}")}))
+    known = {secret.reveal() for secret in system.sessions.secrets(ROOM)}
+    assert known == {f"token-{number}" for number in range(19 - PAST, 20)}
+    assert [secret.reveal() for secret in system.sessions.secrets(ROOM, past=False)] == ["token-19"]
+
+
+@pytest.mark.requirement("design.session-credentials")
+async def test_what_is_still_to_be_verified_is_starred_and_lent_to_nobody(system: System) -> None:
+    put(system, BEARER, ready=False)
+    assert system.sessions.kind(ROOM) is None
+    assert await system.sessions.meet(ROOM, OWNER, ANY) is None
+    assert system.sessions.secrets(ROOM)
+    assert await system.sessions.meet(ROOM, OWNER, ANY, to_verify=True) is not None
+    system.sessions.ready(OTHER)
+    assert system.sessions.kind(ROOM) is None
+    system.sessions.ready(ROOM)
+    assert await system.sessions.meet(ROOM, OWNER, ANY) is not None
+    put(system, API_KEY, ready=False)
+    assert await system.sessions.meet(ROOM, OWNER, ANY) is None, "nor what it takes the place of"
 
 
 async def test_a_user_name_is_no_secret_and_the_password_in_a_header_of_basic_is_one(system: System) -> None:
@@ -156,6 +198,7 @@ async def test_a_user_name_is_no_secret_and_the_password_in_a_header_of_basic_is
     assert any(secret.matches("hunter22") for secret in system.sessions.secrets(ROOM))
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_fetched_tokens_are_starred_after_they_were_replaced(system: System, clock: ManualClock) -> None:
     put(system, client())
     await token(system)
@@ -166,6 +209,7 @@ async def test_fetched_tokens_are_starred_after_they_were_replaced(system: Syste
     assert known == {"tok-1-secret", "tok-2-secret", "cs-99998888", "tok-11112222"}
 
 
+@pytest.mark.requirement("design.session-credentials")
 @pytest.mark.parametrize("deaf", [False, True], ids=["cancelled", "answered all the same"])
 @pytest.mark.parametrize("replaced", [False, True], ids=["forgotten", "replaced"])
 async def test_a_flight_that_outlives_its_session_brings_nothing(
@@ -213,6 +257,7 @@ async def test_nobody_is_sent_to_a_page_for_the_session_s_credential(system: Sys
         await system.connector.connect(allowed((wanted,)))
 
 
+@pytest.mark.requirement("design.own-beside")
 async def test_a_person_is_asked_for_the_account_that_a_person_can_connect(system: System) -> None:
     pasted = Need(provider="kraken")
     for alternatives in (((ANY,), (pasted,)), ((pasted,), (ANY,)), ((ANY, pasted),)):
@@ -222,6 +267,7 @@ async def test_a_person_is_asked_for_the_account_that_a_person_can_connect(syste
         assert asked.value.provider == "kraken"
 
 
+@pytest.mark.requirement("design.own-beside")
 async def test_both_of_a_pair_are_lent_in_their_order(system: System) -> None:
     await held(system, owner=OWNER, scopes=())
     put(system, BEARER)
@@ -244,6 +290,7 @@ class Log:
         self.entries.append(entry)
 
 
+@pytest.mark.requirement("D.audit")
 async def test_a_loan_is_in_the_audit_log_without_its_values(system: System) -> None:
     log = Log()
     assert isinstance(system.audit, Switch)
@@ -256,6 +303,7 @@ async def test_a_loan_is_in_the_audit_log_without_its_values(system: System) -> 
     assert "wörd" not in repr(entry)
 
 
+@pytest.mark.requirement("design.session-credentials")
 async def test_what_is_forgotten_between_looking_and_lending_is_not_lent(system: System) -> None:
     put(system, BEARER)
     connected = await system.connector.connect(allowed((ANY,)))
@@ -268,6 +316,7 @@ async def test_what_is_forgotten_between_looking_and_lending_is_not_lent(system:
         await system.road.lender.lend(connected)
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_a_conversation_knows_all_that_was_lent_to_it_until_it_ends(system: System) -> None:
     await held(system, owner=OWNER, scopes=())
     put(system, BEARER)
@@ -280,6 +329,7 @@ async def test_a_conversation_knows_all_that_was_lent_to_it_until_it_ends(system
     assert {secret.reveal() for secret in await system.road.lender.secrets_of(ROOM)} == {"tok-11112222"}
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_a_public_tool_of_the_conversation_is_starred_too(system: System) -> None:
     put(system, BEARER)
     lent = await system.road.lender.lend(await system.connector.connect(allowed(())))

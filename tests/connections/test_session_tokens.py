@@ -63,6 +63,7 @@ async def met(system: System) -> Connection:
     return connection
 
 
+@pytest.mark.requirement("seed003.oauth2")
 async def test_the_request_is_the_one_that_seed_003_s_servers_take(system: System, endpoint: TokenEndpoint) -> None:
     put(system, client(scope="api:read api:write"))
     await token(system)
@@ -80,6 +81,7 @@ async def test_the_request_is_the_one_that_seed_003_s_servers_take(system: Syste
     assert request.deadline <= 10
 
 
+@pytest.mark.requirement("seed003.oauth2")
 async def test_a_session_that_names_no_scope_asks_for_the_operation_s(system: System, endpoint: TokenEndpoint) -> None:
     put(system, client())
     assert [await token(system, *scopes) for scopes in (("b", "a"), (), ("a", "b"), ("c",))] == [
@@ -91,12 +93,14 @@ async def test_a_session_that_names_no_scope_asks_for_the_operation_s(system: Sy
     assert [form.get("scope") for form in endpoint.forms] == ["a b", None, "c"]
 
 
+@pytest.mark.requirement("seed003.oauth2")
 async def test_a_session_that_names_a_scope_asks_for_no_other(system: System, endpoint: TokenEndpoint) -> None:
     put(system, client(scope="mine"))
     assert {await token(system, "a"), await token(system, "b")} == {"tok-1-secret"}
     assert [form["scope"] for form in endpoint.forms] == ["mine"]
 
 
+@pytest.mark.requirement("seed003.token-caching", "fault.oauth-race")
 async def test_five_calls_at_once_fetch_one_token(system: System, endpoint: TokenEndpoint) -> None:
     gate = endpoint.hold()
     put(system, client())
@@ -107,6 +111,7 @@ async def test_five_calls_at_once_fetch_one_token(system: System, endpoint: Toke
     assert len(endpoint.requests) == 1
 
 
+@pytest.mark.requirement("fault.oauth-race")
 async def test_five_refusals_at_once_fetch_one_more(system: System, endpoint: TokenEndpoint) -> None:
     put(system, client())
     refused = await met(system)
@@ -122,6 +127,7 @@ async def test_five_refusals_at_once_fetch_one_more(system: System, endpoint: To
     assert await token(system) == "tok-2-secret"
 
 
+@pytest.mark.requirement("fault.oauth-race", "X-19")
 async def test_a_token_that_a_refusal_brought_and_that_is_refused_is_not_fetched_again_at_once(
     system: System, endpoint: TokenEndpoint, clock: ManualClock
 ) -> None:
@@ -155,6 +161,7 @@ async def test_a_pasted_token_is_never_renewed(system: System, endpoint: TokenEn
     assert len(endpoint.requests) == 1
 
 
+@pytest.mark.requirement("X-19")
 async def test_the_road_renews_once_and_gives_up_without_touching_the_store(
     system: System, endpoint: TokenEndpoint
 ) -> None:
@@ -169,6 +176,7 @@ async def test_the_road_renews_once_and_gives_up_without_touching_the_store(
     assert await system.connector.renew(await system.connector.connect(allowed((ANY,))), certain=True) is None
 
 
+@pytest.mark.requirement("seed003.cache-ttl", "seed003.token-caching")
 @pytest.mark.parametrize(
     ("expires_in", "ttl", "good_for"),
     [
@@ -221,6 +229,7 @@ BAD: dict[str, Response | Exception | dict[str, Any]] = {
 }
 
 
+@pytest.mark.requirement("fault.ssrf", "fault.oauth-race")
 @pytest.mark.parametrize("case", BAD)
 async def test_whatever_comes_instead_of_a_token_the_same_is_said(
     system: System, endpoint: TokenEndpoint, clock: ManualClock, case: str
@@ -238,12 +247,14 @@ async def test_whatever_comes_instead_of_a_token_the_same_is_said(
     assert await token(system) == "tok-2-secret"
 
 
+@pytest.mark.requirement("seed003.oauth2")
 async def test_an_answer_without_a_type_is_a_bearer_token(system: System, endpoint: TokenEndpoint) -> None:
     endpoint.members = {}
     put(system, client())
     assert await token(system) == "tok-1-secret"
 
 
+@pytest.mark.requirement("seed003.oauth2")
 async def test_a_server_that_wants_basic_gets_it_and_is_asked_so_from_then_on(
     system: System, endpoint: TokenEndpoint, clock: ManualClock
 ) -> None:
@@ -271,6 +282,7 @@ async def test_a_client_that_is_unknown_in_both_ways_is_tried_no_third_time(
     assert len(endpoint.requests) == 2
 
 
+@pytest.mark.requirement("d11.token-hosts", "X-14")
 @pytest.mark.parametrize(
     "url",
     [
@@ -339,6 +351,7 @@ async def refused(clock: ManualClock, net: Net, *urls: str) -> None:
             assert str(failed.value) == NO_TOKEN, url
 
 
+@pytest.mark.requirement("fault.ssrf", "X-10", "X-11")
 async def test_no_private_address_is_called_however_it_is_written(clock: ManualClock) -> None:
     net = Net("93.184.216.34")
     literal = [f"[{text}]" if ipaddress.ip_address(text).version == 6 else text for text in PRIVATE]
@@ -346,6 +359,7 @@ async def test_no_private_address_is_called_however_it_is_written(clock: ManualC
     assert net.connected == []
 
 
+@pytest.mark.requirement("fault.ssrf", "X-13")
 async def test_no_name_leads_to_a_private_address(clock: ManualClock) -> None:
     net = Net()
     async with networked(clock, resolve=net.resolve, connect=net.connect) as system:
@@ -358,18 +372,21 @@ async def test_no_name_leads_to_a_private_address(clock: ManualClock) -> None:
                 assert net.connected == [], found
 
 
+@pytest.mark.requirement("fault.ssrf", "X-14")
 async def test_other_ports_are_not_looked_at(clock: ManualClock) -> None:
     net = Net("93.184.216.34")
     await refused(clock, net, "https://auth.example.com:8443/token", "https://auth.example.com:22/token")
     assert net.connected == []
 
 
+@pytest.mark.requirement("X-12")
 async def test_the_address_that_was_judged_is_the_one_that_is_called(clock: ManualClock) -> None:
     net = Net("93.184.216.34")
     await refused(clock, net, "https://auth.example.com/token")
     assert net.connected == ["93.184.216.34"]
 
 
+@pytest.mark.requirement("d11.token-hosts")
 @pytest.mark.parametrize("named", [True, False], ids=["named in settings", "named by the client"])
 async def test_a_host_that_the_operator_names_may_be_on_loopback(clock: ManualClock, *, named: bool) -> None:
     seen: list[dict[str, Any]] = []
@@ -389,6 +406,7 @@ async def test_a_host_that_the_operator_names_may_be_on_loopback(clock: ManualCl
     assert len(seen) == int(named)
 
 
+@pytest.mark.requirement("fault.ssrf", "X-09")
 async def test_a_redirect_takes_the_secret_nowhere(clock: ManualClock) -> None:
     paths: list[str] = []
 
@@ -403,6 +421,7 @@ async def test_a_redirect_takes_the_secret_nowhere(clock: ManualClock) -> None:
     assert paths == ["/token"]
 
 
+@pytest.mark.requirement("d11.token-hosts")
 @pytest.mark.parametrize(
     ("hosts", "url", "named"),
     [

@@ -292,6 +292,7 @@ async def test_signing_out_ends_this_session_and_what_was_made_with_it(instance)
     assert [entry.what for entry in instance.audit.of(Action.SIGN_OUT)] == [first.token]
 
 
+@pytest.mark.requirement("W-04")
 async def test_signing_out_everywhere_ends_every_session_and_leaves_keys_and_other_people(instance):
     caller = await whose(instance, TokenKind.SESSION)
     elsewhere, _ = await instance.tokens.issue(TokenKind.SESSION, ann(), ANN)
@@ -309,7 +310,7 @@ async def test_signing_out_everywhere_ends_every_session_and_leaves_keys_and_oth
 # Tickets, tokens of a host program's generator
 
 
-@pytest.mark.requirement("C3.sessions")
+@pytest.mark.requirement("C3.sessions", "W-04")
 async def test_a_ticket_is_for_one_use_and_for_a_minute(instance):
     ticket, _ = await instance.tokens.issue(TokenKind.TICKET, ann(), ANN)
     late, _ = await instance.tokens.issue(TokenKind.TICKET, ann(), ANN)

@@ -131,6 +131,7 @@ WAYS = {
 }
 
 
+@pytest.mark.requirement("seed003.not-logged", "fault.logs")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_a_tool_that_logs_what_it_was_lent_logs_stars(way, kind, written, capsys):
@@ -172,6 +173,7 @@ def kept(written):
     tools_own.removeHandler(handler)
 
 
+@pytest.mark.requirement("fault.logs")
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_a_traceback_has_stars(kind, written):
     def note() -> None:
@@ -204,6 +206,7 @@ async def test_a_tool_that_raises_leaves_no_secret_in_the_log(written):
     assert "raised ValueError" in clean(written)
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_what_a_tool_starts_is_scrubbed_when_it_outlives_the_call(written):
     go = asyncio.Event()
 
@@ -225,6 +228,7 @@ async def test_what_a_tool_starts_is_scrubbed_when_it_outlives_the_call(written)
     assert "at last ***" in text
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_a_call_within_a_call_knows_the_secrets_of_both(written):
     async def inner() -> None:
         tools_own.info("%s and %s", TOKEN, OTHER)
@@ -237,6 +241,7 @@ async def test_a_call_within_a_call_knows_the_secrets_of_both(written):
     assert OTHER not in clean(written)
 
 
+@pytest.mark.requirement("design.lent-remembered")
 async def test_two_calls_side_by_side_do_not_mix(written):
     async def tool() -> None:
         await asyncio.sleep(0)
@@ -247,6 +252,7 @@ async def test_two_calls_side_by_side_do_not_mix(written):
     assert written.getvalue().count(f"somebodys.tool mine is {OTHER}") == 1, "the second call was lent nothing"
 
 
+@pytest.mark.requirement("fault.logs")
 async def test_the_lines_of_an_http_client_are_scrubbed(written):
     async def answer(request):
         return PlainTextResponse(request.query_params["key"])
@@ -301,6 +307,7 @@ def test_it_is_installed_once_however_often_it_is_asked_for():
     assert logging.getLogRecordFactory() is factory
 
 
+@pytest.mark.requirement("seed003.not-logged", "fault.logs")
 @pytest.mark.parametrize("ws", ["websockets", "websockets-sansio"])
 @pytest.mark.filterwarnings("ignore:The `websockets` implementation", "ignore::DeprecationWarning")
 async def test_a_websockets_frames_are_not_in_the_servers_debug_log(ws, written):
@@ -338,6 +345,7 @@ async def test_a_websockets_frames_are_not_in_the_servers_debug_log(ws, written)
     assert any(line.startswith("uvicorn.error > ") for line in lines)
 
 
+@pytest.mark.requirement("d18.line")
 def test_the_line_of_a_call_says_what_and_how_long_and_nothing_else(caplog):
     caplog.set_level("DEBUG", logger="valetkey")
     told: dict[str, Any] = {"operation": "get_orders", "outcome": "200", "seconds": 0.12345}

@@ -22,6 +22,7 @@ BOTH = pytest.mark.parametrize("stream", [False, True], ids=["converse", "conver
 DONE = results(call(1))
 
 
+@pytest.mark.requirement("D.bedrock")
 @BOTH
 async def test_text_comes_whole_or_in_pieces(bedrock: FakeBedrock, opened: Open, stream):
     bedrock.script(say("It is a hammer."))
@@ -31,6 +32,7 @@ async def test_text_comes_whole_or_in_pieces(bedrock: FakeBedrock, opened: Open,
     assert [(each.model, each.stream) for each in bedrock.asked] == [(CLAUDE, stream)]
 
 
+@pytest.mark.requirement("D.bedrock")
 @BOTH
 async def test_calls_come_after_the_text_and_their_results_go_back(bedrock: FakeBedrock, opened: Open, stream):
     wanted = ("get_item", {"item_id": 1}), ("get_item", {"item_id": "ABC", "price": 2.5})
@@ -54,6 +56,7 @@ async def test_calls_come_after_the_text_and_their_results_go_back(bedrock: Fake
     ]
 
 
+@pytest.mark.requirement("fault.schemas", "d16.bedrock")
 @BOTH
 async def test_what_is_sent_is_what_was_set(bedrock: FakeBedrock, opened: Open, stream):
     await pieces(opened(CLAUDE, max_tokens=77), stream=stream)
@@ -75,6 +78,7 @@ async def test_what_is_sent_is_what_was_set(bedrock: FakeBedrock, opened: Open, 
     assert set(bare.body) == {"messages", "system", "inferenceConfig", "toolConfig"}
 
 
+@pytest.mark.requirement("chat.any-model")
 @pytest.mark.parametrize(
     ("model_id", "sent"),
     [
@@ -130,6 +134,7 @@ CROOKED = {
 }
 
 
+@pytest.mark.requirement("fault.turn-order")
 async def test_a_crooked_conversation_is_sent_in_an_order_that_bedrock_takes(bedrock: FakeBedrock, opened: Open):
     model = opened(CLAUDE)
     for name, history in CROOKED.items():
@@ -140,6 +145,7 @@ async def test_a_crooked_conversation_is_sent_in_an_order_that_bedrock_takes(bed
             assert all(message.text.strip() in said for message in history if message.role == "user"), name
 
 
+@pytest.mark.requirement("D.bedrock")
 async def test_a_call_without_a_result_is_told_as_interrupted(bedrock: FakeBedrock, opened: Open):
     await pieces(opened(CLAUDE), CROOKED["a call without a result"])
     content = bedrock.asked[0].body["messages"][2]["content"]
@@ -147,6 +153,7 @@ async def test_a_call_without_a_result_is_told_as_interrupted(bedrock: FakeBedro
     assert "interrupted" in content[1]["toolResult"]["content"][0]["text"]
 
 
+@pytest.mark.requirement("D.bedrock")
 @BOTH
 async def test_a_tool_with_a_name_that_bedrock_does_not_take_is_called_by_its_own(
     bedrock: FakeBedrock, opened: Open, stream
@@ -161,6 +168,7 @@ async def test_a_tool_with_a_name_that_bedrock_does_not_take_is_called_by_its_ow
     assert [each.tool for each in came if isinstance(each, ToolCall)] == [*(tool["name"] for tool in odd), "nobodys"]
 
 
+@pytest.mark.requirement("D.bedrock")
 @BOTH
 async def test_an_answer_that_was_cut_says_so_and_calls_no_half_of_a_call(bedrock: FakeBedrock, opened: Open, stream):
     bedrock.script(
@@ -177,6 +185,7 @@ async def test_an_answer_that_was_cut_says_so_and_calls_no_half_of_a_call(bedroc
     assert answers[3].startswith("[Note: The model's provider held back")
 
 
+@pytest.mark.requirement("D.bedrock")
 @BOTH
 async def test_thoughts_are_not_told_and_go_back_within_the_turn(bedrock: FakeBedrock, opened: Open, stream):
     thought = {"reasoningContent": {"reasoningText": {"text": "Number one, then.", "signature": "sig-1"}}}
@@ -219,6 +228,7 @@ ERRORS = [
 FOREIGN = ("arn:", "1234", "happy", "wait before", "http", "exceed context", "0000")
 
 
+@pytest.mark.requirement("chat.model-apology")
 @BOTH
 async def test_a_failure_has_its_fault_and_none_of_the_services_words(
     bedrock: FakeBedrock, opened: Open, caplog, stream
@@ -239,6 +249,7 @@ async def test_a_failure_has_its_fault_and_none_of_the_services_words(
         assert caplog.text.count(fault.value) == 1
 
 
+@pytest.mark.requirement("D.bedrock")
 async def test_a_stream_that_breaks_off_gives_its_beginning_and_then_the_fault(bedrock: FakeBedrock, opened: Open):
     bedrock.script(fail("throttlingException", 429, after=4))
     answer = opened(CLAUDE).answer(ASKED, [], system="", stream=True)
@@ -248,6 +259,7 @@ async def test_a_stream_that_breaks_off_gives_its_beginning_and_then_the_fault(b
     assert caught.value.fault is ModelFault.BUSY
 
 
+@pytest.mark.requirement("D.model-cancel")
 @BOTH
 async def test_an_answer_that_does_not_come_in_time_is_given_up(bedrock: FakeBedrock, opened: Open, stream):
     gate = threading.Event()
@@ -258,6 +270,7 @@ async def test_an_answer_that_does_not_come_in_time_is_given_up(bedrock: FakeBed
     assert caught.value.fault is ModelFault.TIMEOUT
 
 
+@pytest.mark.requirement("D.model-cancel")
 async def test_a_stream_that_stops_is_given_up(bedrock: FakeBedrock, opened: Open):
     step = threading.Event()
     bedrock.script(say("One two three.", step=step))
@@ -267,6 +280,7 @@ async def test_a_stream_that_stops_is_given_up(bedrock: FakeBedrock, opened: Ope
     assert caught.value.fault is ModelFault.TIMEOUT
 
 
+@pytest.mark.requirement("D.model-cancel")
 @BOTH
 async def test_cancelling_gives_up_at_once(bedrock: FakeBedrock, opened: Open, stream):
     bedrock.script(say("Hi."), say("Too late.", gate=threading.Event()), say("Hi."))
@@ -283,6 +297,7 @@ async def test_cancelling_gives_up_at_once(bedrock: FakeBedrock, opened: Open, s
     assert await pieces(model) == ["Hi."]
 
 
+@pytest.mark.requirement("D.model-cancel")
 async def test_closing_a_stream_hangs_up(bedrock: FakeBedrock, opened: Open):
     bedrock.script(say("One two three.", step=threading.Event()))
     answer = opened(CLAUDE).answer(ASKED, [], system="", stream=True)
@@ -291,6 +306,7 @@ async def test_closing_a_stream_hangs_up(bedrock: FakeBedrock, opened: Open):
     assert await asyncio.to_thread(bedrock.hung_up.wait, 5)
 
 
+@pytest.mark.requirement("D.model-cancel")
 async def test_sixty_answers_are_waited_for_and_the_apps_own_threads_stay_free(bedrock: FakeBedrock, opened: Open):
     gate = threading.Event()
     bedrock.script(*[say("Hi.", gate=gate)] * 60)
@@ -322,6 +338,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.requirement("D.model-cancel")
 @BOTH
 def test_a_process_ends_though_an_answer_is_waited_for(bedrock: FakeBedrock, stream):
     gate = threading.Event()
@@ -338,6 +355,7 @@ def test_a_process_ends_though_an_answer_is_waited_for(bedrock: FakeBedrock, str
     assert took < 5
 
 
+@pytest.mark.requirement("D.bedrock")
 async def test_without_credentials_it_says_what_to_set_and_works_as_soon_as_that_is_done(
     bedrock: FakeBedrock, opened: Open, monkeypatch, caplog
 ):
@@ -358,6 +376,7 @@ async def test_without_credentials_it_says_what_to_set_and_works_as_soon_as_that
     assert await pieces(model) == ["Hello from the fake Bedrock."]
 
 
+@pytest.mark.requirement("D.model-keys")
 async def test_a_profile_that_is_not_there_is_told_without_a_trace(bedrock: FakeBedrock, opened: Open, monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nobodys")
     with pytest.raises(ModelError) as caught:
@@ -366,6 +385,7 @@ async def test_a_profile_that_is_not_there_is_told_without_a_trace(bedrock: Fake
     assert "nobodys" not in str(caught.value)
 
 
+@pytest.mark.requirement("D.bedrock")
 async def test_keys_and_region_of_the_settings_come_before_the_environments(bedrock: FakeBedrock, opened: Open):
     model = opened(
         CLAUDE,
@@ -380,6 +400,7 @@ async def test_keys_and_region_of_the_settings_come_before_the_environments(bedr
     assert bedrock.asked[0].headers["x-amz-security-token"] == "tok"
 
 
+@pytest.mark.requirement("D.bedrock")
 async def test_a_closed_model_opens_again_and_whoever_waits_is_told(bedrock: FakeBedrock, opened: Open):
     gate = threading.Event()
     bedrock.script(say("Too late.", gate=gate))
@@ -393,6 +414,7 @@ async def test_a_closed_model_opens_again_and_whoever_waits_is_told(bedrock: Fak
     assert await pieces(model) == ["Hello from the fake Bedrock."]
 
 
+@pytest.mark.requirement("D.bedrock")
 async def test_one_model_serves_several_loops(bedrock: FakeBedrock, opened: Open):
     model = opened(CLAUDE)
 
@@ -412,6 +434,7 @@ async def test_a_conversation_that_ends_with_an_answer_is_not_sent(bedrock: Fake
     assert bedrock.asked == []
 
 
+@pytest.mark.requirement("D.model-keys")
 def test_a_choice_prints_no_secret():
     assert "hidden" not in repr(
         ModelChoice(model_id=CLAUDE, secret_access_key=Secret("hidden"), api_key=Secret("hidden"))
@@ -424,3 +447,15 @@ async def test_the_first_to_ask_may_give_up_while_the_model_is_opened(bedrock: F
     await asyncio.sleep(0.01)
     first.cancel()
     assert await second == ["Hello from the fake Bedrock."]
+
+
+async def test_botocores_debug_lines_hold_no_secret(bedrock: FakeBedrock, opened: Open, monkeypatch, caplog):
+    token = "aws-session-canary-0123456789abcdef"
+    monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "botocore"):
+        for stream in (False, True):
+            bedrock.script(say("Hello."))
+            assert await pieces(opened(CLAUDE), stream=stream)
+    assert "Sending http request" in caplog.text
+    assert "X-Amz-Security-Token" in caplog.text
+    assert [line for line in caplog.messages if token in line] == []

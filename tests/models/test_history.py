@@ -2,6 +2,7 @@
 
 import string
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ MESSAGES = st.one_of(
 )
 
 
+@pytest.mark.requirement("fault.turn-order")
 @settings(max_examples=300)
 @given(st.lists(MESSAGES, max_size=3), st.lists(MESSAGES, min_size=3, max_size=9))
 def test_any_conversation_comes_into_order(first, then):
@@ -49,11 +51,13 @@ def test_any_conversation_comes_into_order(first, then):
     assert in_order(ordered) == ordered
 
 
+@pytest.mark.requirement("fault.turn-order")
 def test_a_good_conversation_stays_as_it_is():
     good = [person("a"), model_says("b", call(1), call(2)), results(call(1), call(2)), model_says("c"), person("d")]
     assert in_order(good) == good
 
 
+@pytest.mark.requirement("fault.turn-order")
 def test_what_has_no_result_is_told_as_lost():
     ordered = in_order([person("a"), model_says("", call(1), call(2)), results(call(2)), person("b")])
     assert {each.id: each.text for each in ordered[2].results} == {"c2": '{"name": "hammer"}', "c1": LOST}

@@ -17,6 +17,7 @@ from valetkey.wiring.models import open_model
 HEAVY = ("pydantic_ai", "boto3", "botocore", "anthropic", "openai", "google.genai", "httpx2", "logfire")
 
 
+@pytest.mark.requirement("D.other-models")
 @pytest.mark.parametrize(
     ("model_id", "service", "name"),
     [
@@ -46,12 +47,14 @@ def test_an_id_tells_who_serves_it(model_id, service, name):
     assert open_model(ModelChoice(model_id=model_id)).model_id == model_id
 
 
+@pytest.mark.requirement("D.other-models")
 @pytest.mark.parametrize("model_id", ["", " ", "openai:", "anthropic: ", "gpt:4o", "mistral:large", ":x"])
 def test_an_id_of_nobody_is_refused_with_examples(model_id):
     with pytest.raises(ConfigurationError, match=r"Expected for example .*'offline'"):
         open_model(ModelChoice(model_id=model_id))
 
 
+@pytest.mark.requirement("D.other-models")
 @pytest.mark.parametrize(
     ("model_id", "library", "extra"),
     [
@@ -80,6 +83,7 @@ def test_a_package_around_it_that_is_not_there_is_told_the_same(monkeypatch):
         open_model(ModelChoice(model_id="google:gemini-2.5-flash"))
 
 
+@pytest.mark.requirement("D.model-keys")
 def test_an_arn_is_shown_without_the_account():
     assert read_id("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.x").shown == "us.x"
 
@@ -103,6 +107,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.requirement("d16.stand-in")
 def test_choosing_a_model_and_talking_to_the_stand_in_load_no_library():
     ended = subprocess.run(
         [sys.executable, "-c", CHATTING, *HEAVY], check=True, capture_output=True, text=True, timeout=30
@@ -110,6 +115,7 @@ def test_choosing_a_model_and_talking_to_the_stand_in_load_no_library():
     assert json.loads(ended.stdout) == []
 
 
+@pytest.mark.requirement("d16.stand-in")
 async def test_the_stand_in_streams_word_by_word_and_calls_in_parallel():
     model = open_model(ModelChoice(model_id="Offline"))
     asked = person('CALL get_item {"item_id": 1}\nCALL get_item {"item_id": 2}')
@@ -125,6 +131,7 @@ async def test_the_stand_in_streams_word_by_word_and_calls_in_parallel():
     assert "hammer" in str(whole[0])
 
 
+@pytest.mark.requirement("d16.stand-in")
 async def test_the_stand_in_numbers_its_calls_once_though_the_window_moves_on():
     model = open_model(ModelChoice(model_id="offline"))
     ids = [
@@ -136,6 +143,7 @@ async def test_the_stand_in_numbers_its_calls_once_though_the_window_moves_on():
     assert len(set(ids)) == 3
 
 
+@pytest.mark.requirement("d16.stand-in")
 async def test_the_stand_in_needs_none_of_the_libraries(monkeypatch):
     real = builtins.__import__
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.models.talking import call, person, pieces
-from valetkey.entrypoints.chat.model import LONGEST_WAIT, Resilient, apology
+from valetkey.entrypoints.chat.model import ANSWERED, LONGEST_WAIT, Resilient, apology
 from valetkey.errors import ModelError
 from valetkey.ports.agents import Message, ModelFault, ToolCall
 
@@ -83,6 +83,7 @@ async def test_an_answer_passes_as_it_is():
     assert (clock.slept, model.model_id) == ([], "a")
 
 
+@pytest.mark.requirement("chat.model-retries")
 @pytest.mark.parametrize("fault", PASSING)
 async def test_what_may_pass_is_asked_again_after_a_wait_that_doubles(fault):
     primary, clock = Scripted("a", [fault], [fault], [fault], ["Hi."]), Waits()
@@ -91,6 +92,7 @@ async def test_what_may_pass_is_asked_again_after_a_wait_that_doubles(fault):
     assert primary.ended == 4
 
 
+@pytest.mark.requirement("chat.model-retries")
 @pytest.mark.parametrize("fault", sorted(set(ModelFault) - set(PASSING)))
 async def test_what_does_not_pass_is_not_asked_again(fault):
     primary, clock = Scripted("a", [fault], ["Hi."]), Waits()
@@ -99,6 +101,7 @@ async def test_what_does_not_pass_is_not_asked_again(fault):
     assert (caught.value.fault, len(primary.asked), clock.slept) == (fault, 1, [])
 
 
+@pytest.mark.requirement("chat.model-retries")
 async def test_waits_are_shortened_by_chance_and_have_an_end():
     clock = Waits()
     primary = Scripted("a", *[[BUSY] for _ in range(9)])
@@ -119,10 +122,12 @@ async def test_without_retries_it_is_asked_once():
     assert len(primary.asked) == 1
 
 
+@pytest.mark.requirement("chat.model-retries")
 @pytest.mark.parametrize("fault", sorted(ModelFault))
 async def test_the_fallback_is_asked_whatever_the_fault(fault):
     primary, fallback = Scripted("a", [fault], [fault]), Scripted("b", [BUSY], ["From b."])
     assert await pieces(resilient(primary, fallback, retries=1)) == ["From b."]
+    assert ANSWERED.get() == "b"
     assert len(primary.asked) == (2 if fault in PASSING else 1)
 
 
@@ -131,6 +136,7 @@ async def test_when_none_answers_the_last_error_is_told():
         await pieces(resilient(Scripted("a", [BUSY]), Scripted("b", [REFUSED]), retries=0))
 
 
+@pytest.mark.requirement("chat.model-retries")
 async def test_nothing_is_asked_again_once_a_piece_came():
     primary, fallback, clock = Scripted("a", ["It ", BUSY], ["Hi."]), Scripted("b", ["From b."]), Waits()
     answer = resilient(primary, fallback, clock=clock).answer([person("a")], [], system="", stream=True)
@@ -140,6 +146,7 @@ async def test_nothing_is_asked_again_once_a_piece_came():
     assert (fallback.asked, clock.slept, len(primary.asked)) == ([], [], 1)
 
 
+@pytest.mark.requirement("D.model-cancel")
 async def test_giving_up_gives_up_the_model_at_once():
     primary = Scripted("a", ["It ", "is."])
     answer = resilient(primary).answer([person("a")], [], system="", stream=True)
@@ -148,6 +155,7 @@ async def test_giving_up_gives_up_the_model_at_once():
     assert primary.ended == 1
 
 
+@pytest.mark.requirement("D.model-cancel")
 async def test_both_are_closed():
     primary, fallback = Scripted("a"), Scripted("b")
     await resilient(primary, fallback).close()
@@ -155,6 +163,7 @@ async def test_both_are_closed():
     assert fallback.closed
 
 
+@pytest.mark.requirement("chat.model-apology", "fault.health")
 @pytest.mark.parametrize(
     ("fault", "beginning"),
     [

@@ -26,6 +26,7 @@ def at(services: FakeServices, opened: Open, model_id: str, **settings: object) 
     return opened(model_id, base_url=base, api_key=Secret(KEY), **settings)
 
 
+@pytest.mark.requirement("D.other-models")
 @EACH
 @BOTH
 async def test_text_and_calls(services: FakeServices, opened: Open, model_id, stream):
@@ -50,6 +51,7 @@ async def test_text_and_calls(services: FakeServices, opened: Open, model_id, st
     assert KEY not in sent + services.asked[-1].path
 
 
+@pytest.mark.requirement("chat.model-apology")
 @EACH
 @BOTH
 async def test_a_failure_has_its_fault_and_none_of_the_services_words(
@@ -77,6 +79,7 @@ async def test_a_failure_has_its_fault_and_none_of_the_services_words(
         assert caught.value.__cause__ is caught.value.__context__ is None
 
 
+@pytest.mark.requirement("D.model-cancel")
 @EACH
 async def test_an_answer_that_does_not_come_in_time_is_given_up(services: FakeServices, opened: Open, model_id):
     gate = threading.Event()
@@ -87,6 +90,7 @@ async def test_an_answer_that_does_not_come_in_time_is_given_up(services: FakeSe
     assert caught.value.fault is ModelFault.TIMEOUT
 
 
+@pytest.mark.requirement("D.model-cancel")
 @EACH
 async def test_cancelling_gives_up_at_once_and_the_next_answer_comes(services: FakeServices, opened: Open, model_id):
     gate = threading.Event()
@@ -103,6 +107,7 @@ async def test_cancelling_gives_up_at_once_and_the_next_answer_comes(services: F
     gate.set()
 
 
+@pytest.mark.requirement("D.other-models")
 @pytest.mark.parametrize(
     ("model_id", "variable"),
     [
@@ -117,6 +122,7 @@ async def test_without_a_key_it_says_which_to_set(opened: Open, model_id, variab
     assert caught.value.fault is ModelFault.REFUSED
 
 
+@pytest.mark.requirement("D.other-models")
 async def test_a_server_of_ones_own_needs_no_key_and_is_sent_what_such_servers_know(
     services: FakeServices, opened: Open
 ):
@@ -146,6 +152,7 @@ async def test_what_is_no_answer_at_all_is_told_so(services: FakeServices, opene
     assert "model_id" in str(caught.value)
 
 
+@pytest.mark.requirement("D.other-models")
 async def test_the_signature_of_a_call_goes_back_with_it(services: FakeServices, opened: Open):
     model = at(services, opened, "google:gemini-3-pro-preview")
     services.script(replace(use("get_item", {"item_id": 1}), signature="c2lnbmVk"))

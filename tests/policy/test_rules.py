@@ -10,7 +10,18 @@ from valetkey.model.audit import Action
 from valetkey.model.needs import Need, Needs
 from valetkey.model.users import UserPermission
 from valetkey.policy.decide import Policy
-from valetkey.policy.rules import BUILT_IN, ChatOperations, Effect, Question, Rule, Verdict, WrittenRule, shown
+from valetkey.policy.rules import (
+    BUILT_IN,
+    ChatOperations,
+    Deny,
+    Effect,
+    OwnPocket,
+    Question,
+    Rule,
+    Verdict,
+    WrittenRule,
+    shown,
+)
 from valetkey.testing.clock import ManualClock
 
 
@@ -78,6 +89,23 @@ async def test_a_rule_against_one_account_stops_the_call():
     await rules.decide(caller(), call())
     with pytest.raises(Denied, match="no-slack"):
         await rules.decide(caller(), call(needs=SLACK))
+
+
+class Stern(Broken):
+    """One that refuses an account, and not the call."""
+
+    name = "stern"
+
+    def judge(self, question: Question) -> Verdict | None:
+        return Deny("not this one") if question.need == Need(provider="slack") else None
+
+
+async def test_each_account_is_asked_about_where_any_other_rule_may_speak_of_it():
+    with pytest.raises(Denied, match="Not allowed by the rule stern: not this one"):
+        await policy(Stern()).decide(host(), call(entrance="pocket", needs=SLACK))
+    with pytest.raises(Denied, match="No rule lets this caller use a slack account"):
+        await Policy([OwnPocket()]).decide(host(), call(entrance="pocket", needs=SLACK))
+    assert (await policy().decide(host(), call(entrance="pocket", needs=SLACK))).rule == "own-pocket"
 
 
 async def test_a_need_that_names_its_handler_only_is_of_its_provider_all_the_same():

@@ -20,11 +20,13 @@ FRAMES = page("frames.md")
 FROM_CLIENT, _, FROM_SERVER = FRAMES.partition("## From the server")
 
 
+@pytest.mark.requirement("chat.frames-told")
 def test_every_frame_that_is_sent_is_on_the_page_and_no_other():
     sent = {next(filter(None, match.groups())) for source in SOURCES for match in KIND.finditer(source)} - ELSEWHERE
     assert {code(row[0])[0] for row in rows(FROM_SERVER, "`type`")} == sent
 
 
+@pytest.mark.requirement("chat.frames-told")
 def test_every_frame_that_is_taken_is_on_the_page_and_no_other():
     source = (CHAT / "handling.py").read_text()
     taken = set(re.findall(r'^ {12}"(\w+)": self\._', source, re.MULTILINE))
@@ -37,6 +39,7 @@ def told(**frame: object) -> str:
     return refused.value.message
 
 
+@pytest.mark.requirement("chat.frames-told")
 def test_the_texts_of_errors_are_those_of_the_code():
     texts = [text for row in rows(FRAMES, "sent |") for text in code(row[1])]
     shown = {
@@ -55,19 +58,24 @@ def test_the_texts_of_errors_are_those_of_the_code():
         assert fixed in "".join(SOURCES), text
 
 
+@pytest.mark.requirement("D.docs")
 def test_the_texts_of_a_verification_are_those_of_the_code():
     text = page("chat-authentication.md")
     for said in (verified.TIMED_OUT, verified.NO_CONNECTION, verified.GENERIC):
         assert said in text
 
 
+@pytest.mark.requirement("chat.frames-told")
 def test_every_code_with_which_a_socket_ends_is_on_the_page():
     # 1006 is no code that anybody sends (RFC 6455 §7.1.5).
-    listed = {int(number) for row in rows(FRAMES, "code |") for number in re.findall(r"\d+", row[0])} - {401, 403}
+    numbers = {int(number) for row in rows(FRAMES, "code |") for number in re.findall(r"\d+", row[0])}
+    assert {number for number in numbers if number < 1000} == {400, 401, 403, 421, 503}  # of the handshake
+    listed = {number for number in numbers if number > 1000} - {1012}  # that one is uvicorn's own
     used = {int(number) for number in re.findall(r"(?<!\w)(?:10[01]\d|44\d\d)(?!\w)", "".join(SOURCES))} - {1006}
     assert listed == used >= {1009, 1013, 4401, 4408}
 
 
+@pytest.mark.requirement("D.docs")
 @pytest.mark.parametrize(
     ("name", "heading"), [("chat.md", "setting | by default |"), ("chat-authentication.md", "setting | by default")]
 )
@@ -91,6 +99,7 @@ def test_the_settings_that_are_named_are_there_with_these_defaults(name, heading
                     assert value == ast.literal_eval(text), setting
 
 
+@pytest.mark.requirement("chat.exports")
 def test_every_name_of_the_table_can_be_imported():
     listed = [
         name

@@ -29,6 +29,7 @@ def run(document: Document) -> int:
     return ran
 
 
+@pytest.mark.requirement("seed003.keywords", "D.docs")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_blocks_of_a_page_run(path):
     run(parse(path))

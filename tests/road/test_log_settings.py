@@ -22,12 +22,14 @@ def fresh():
     OURS.handlers[:] = before[1]
 
 
+@pytest.mark.requirement("hp.config-unused")
 def test_what_means_nothing_here_can_be_read():
     assert config().log_level == "info"
     assert config().docks == {}
     assert config().auth.auth_encryption_secret_key is None
 
 
+@pytest.mark.requirement("hp.config-unused")
 def test_what_settings_have_of_it_can_be_read(caplog):
     Path("settings.toml").write_text(
         'log_level = "Warning"\n[docks]\nname = "mine"\n[auth]\nauth_encryption_secret_key = "a-key"\n'
@@ -39,6 +41,7 @@ def test_what_settings_have_of_it_can_be_read(caplog):
     assert caplog.text == ""
 
 
+@pytest.mark.requirement("hp.config-unused")
 def test_a_level_that_is_set_shows_what_ours_has_to_say(monkeypatch):
     @function_tool
     def broken() -> None:
@@ -62,6 +65,7 @@ def test_without_one_nothing_is_set():
     assert OURS.handlers == []
 
 
+@pytest.mark.requirement("hp.config-unused")
 def test_a_level_that_there_is_not_is_refused(monkeypatch):
     monkeypatch.setenv("VALETKEY_LOG_LEVEL", "loud")
     with pytest.raises(InvalidSetting, match=r"log_level \(environment\)"):

@@ -165,7 +165,8 @@ def test_slips_in_a_decorator_are_named():
         'public_hostname = "a b"',
         'public_hostname = "x@y"',
         'callback_url_rewrite_prefix = "../x"',
-        'public_base_url = "https://example.com/path"',
+        'public_base_url = "https://example.com/../path"',
+        'public_base_url = "https://example.com/path"\ncallback_url_rewrite_prefix = "other"',
         'public_base_url = "ftp://example.com"',
         "[auth]\nslack = 5",
     ],
@@ -182,6 +183,11 @@ def test_a_public_base_url_says_in_one_what_three_settings_say(monkeypatch):
     monkeypatch.setenv("VALETKEY_PUBLIC_BASE_URL", "https://tools.example.com")
     assert config().public_base_url == "https://tools.example.com"
     assert config().callbacks.prefixed_base_url == "https://tools.example.com/proxy"
+
+
+def test_the_path_of_a_public_base_url_is_that_of_the_redirect_uris(monkeypatch):
+    monkeypatch.setenv("VALETKEY_PUBLIC_BASE_URL", "https://tools.example.com/tools/")
+    assert config().callbacks.prefixed_base_url == "https://tools.example.com/tools"
 
 
 def test_a_key_that_is_nearly_right_is_warned_about(caplog):

@@ -98,6 +98,7 @@ def codings(value: str) -> list[str]:
     ]
 
 
+@pytest.mark.requirement("fault.echo")
 @pytest.mark.parametrize("given", [BEARER, BASIC, API_KEY, CUSTOM, client()], ids=lambda given: given.kind.value)
 @pytest.mark.parametrize("needs", [OWN, PUBLIC], ids=["lent", "public"])
 async def test_what_the_session_was_given_is_starred_in_what_any_tool_says(
@@ -125,6 +126,7 @@ async def test_a_session_s_own_secrets_do_not_star_the_results_of_another(system
     assert result.value == "tok-11112222"
 
 
+@pytest.mark.requirement("seed003.isolation", "X-23")
 async def test_two_sessions_at_once_never_carry_each_other_s(system: System) -> None:
     put(system, BEARER)
     system.sessions.put(OTHER, STRANGER, API_KEY, ttl=60, token_hosts=[])
@@ -144,6 +146,7 @@ def _pairs() -> list[tuple[str, str]]:
     return [("ann", ROOM), ("bob", OTHER)]
 
 
+@pytest.mark.requirement("fault.oauth-race", "X-19")
 async def test_a_refused_token_is_fetched_once_more_and_the_call_repeated_once(
     system: System, endpoint: TokenEndpoint
 ) -> None:
@@ -161,6 +164,7 @@ async def test_a_refused_token_is_fetched_once_more_and_the_call_repeated_once(
     assert len(tool.carried) == 10
 
 
+@pytest.mark.requirement("X-19")
 async def test_an_api_that_refuses_every_token_is_not_asked_for_ever(system: System, endpoint: TokenEndpoint) -> None:
     put(system, client())
 
@@ -187,6 +191,7 @@ async def test_a_pasted_token_that_is_refused_is_told_and_stays(system: System) 
     assert system.sessions.kind(ROOM) is SessionKind.BEARER_TOKEN
 
 
+@pytest.mark.requirement("d32.chat")
 async def test_what_the_session_has_opens_no_tool_that_the_chat_does_not_offer(system: System) -> None:
     put(system, BEARER)
     tool = Upstream()
@@ -197,6 +202,7 @@ async def test_what_the_session_has_opens_no_tool_that_the_chat_does_not_offer(s
     assert tool.carried == []
 
 
+@pytest.mark.requirement("fault.after-disconnect")
 async def test_a_session_that_ends_during_a_call_gets_no_second_one(system: System, endpoint: TokenEndpoint) -> None:
     put(system, client())
 
@@ -209,6 +215,7 @@ async def test_a_session_that_ends_during_a_call_gets_no_second_one(system: Syst
     assert (len(tool.carried), len(endpoint.requests)) == (1, 1)
 
 
+@pytest.mark.requirement("X-23")
 async def test_what_another_owner_of_the_same_conversation_puts_is_theirs(system: System) -> None:
     put(system, BEARER)
     system.sessions.put(ROOM, STRANGER, API_KEY, ttl=60, token_hosts=[])

@@ -178,6 +178,13 @@ def test_options_are_read_from_the_environment_only_when_asked_for() -> None:
     assert asked.config.general.redis_url is not None
 
 
+def test_the_path_of_the_public_address_is_what_comes_before_ours() -> None:
+    serving = load(toml="[server]\npublic_base_url = 'https://example.com/hub/'").serving
+    assert (serving.public_base_url, serving.base_path) == ("https://example.com", "/hub")
+    with pytest.raises(InvalidSetting, match="public_base_url and base_path"):
+        load(toml="[server]\npublic_base_url = 'https://example.com/hub'\nbase_path = 'other'")
+
+
 @pytest.mark.requirement("C8.serve")
 def test_names_that_mean_nothing_are_told_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -224,7 +231,7 @@ def test_issuers_of_the_settings() -> None:
         ("[server.rate]\nburst = 0", "server.rate.burst"),
         ("[server]\nbase_path = 'a b'", "server.base_path"),
         ("[server]\npublic_base_url = 'example.com'", "public_base_url"),
-        ("[server]\npublic_base_url = 'https://example.com/path'", "public_base_url"),
+        ("[server]\npublic_base_url = 'https://example.com/path?x'", "public_base_url"),
         ("[server]\nallow_origins = ['null']", "allow_origins"),
         ("[server]\nallow_origins = ['https://a.example/path']", "allow_origins"),
         ("[server]\nallow_origins = ['http://a.example']", "allow_origins"),

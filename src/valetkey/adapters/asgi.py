@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
 from valetkey.errors import ExchangeFailed
+from valetkey.logs import SPOKEN
 from valetkey.ports.world import VISIT, Request, Response
 
 App = Callable[..., Awaitable[None]]
@@ -25,7 +27,9 @@ class AppFetcher:
     """Sends requests into an ASGI app, on the loop of whoever calls.
 
     The app sees the visitor's own connection (``VISIT``): host, scheme and address. It runs in a task of its own, so
-    that what it does after its answer goes on; who gives up, is out of time or has read enough, ends it.
+    that what it does after its answer goes on; who gives up, is out of time or has read enough, ends it. Of the context
+    variables around the call it sees ``VISIT`` and ``SPOKEN`` only: what a middleware of the app knows of the person
+    from their handshake is no sign-in of this request.
 
     Args:
         app: the app; looked at for its ``root_path``.
@@ -38,27 +42,31 @@ class AppFetcher:
     async def fetch(self, request: Request) -> Response:
         """Send a request within its deadline and cap; redirects are answers, not followed.
 
-        An exception of the app's is an empty 500: its text is for the operator.
+        An exception of the app's is an empty 500: its text is for the operator, in the log.
 
         Raises:
             ExchangeFailed: no whole answer in time, or one over the cap where the request wants it whole.
         """
-        answering = _Answering(request)
-        task = asyncio.create_task(self._handled(request, answering))
+        loop = asyncio.get_running_loop()
+        answering = _Answering(request, loop)
+        task = loop.create_task(self._handled(request, answering), context=_context())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        # A timer of our own: asyncio.timeout takes several times as long, and would be around a wait only.
+        timer = loop.call_later(request.deadline, answering.expire)
         try:
-            async with asyncio.timeout(request.deadline):
-                await answering.done.wait()
-        except TimeoutError:
-            _end(task, answering)
-            if request.whole or not answering.status:
-                what = f"The app gave no whole answer within {request.deadline:g} s; look there before you repeat it."
-                raise ExchangeFailed(what, sent=True, late=True) from None
-            answering.cut = True
+            await answering.answered
         except asyncio.CancelledError:
             _end(task, answering)
             raise
+        finally:
+            timer.cancel()
+        if answering.late:
+            _end(task, answering)
+            if request.whole or not answering.status:
+                what = f"The app gave no whole answer within {request.deadline:g} s; look there before you repeat it."
+                raise ExchangeFailed(what, sent=True, late=True)
+            answering.cut = True
         if answering.cut:
             _end(task, answering)
             if request.whole:
@@ -66,14 +74,21 @@ class AppFetcher:
         return answering.response()
 
     async def _handled(self, request: Request, answering: _Answering) -> None:
+        scope: Event = {}
         try:
-            await self._app(self._scope(request), answering.receive, answering.send)
-        except Exception as error:  # noqa: BLE001  # whatever the app raises, a server would answer 500
-            _log.warning("the app raised %s in a call of the chat: %s", type(error).__name__, request.method)
-            if not answering.done.is_set():
+            scope = self._scope(request)
+            await self._app(scope, answering.receive, answering.send)
+        except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever the app raises, SystemExit too: a server answers 500
+            if not answering.gone:
+                # As a server would log it; ``SPOKEN`` stars out what was lent.
+                what = f"{request.method} {_template(scope)}"
+                _log.error("the app raised %s in a call of the chat: %s", type(error).__name__, what, exc_info=error)
+            if not answering.over:
                 answering.failed = True
         finally:
-            answering.done.set()
+            answering.end()
 
     def _scope(self, request: Request) -> dict[str, Any]:
         """The connection scope (ASGI 3, "HTTP Connection Scope")."""
@@ -94,7 +109,7 @@ class AppFetcher:
             "http_version": "1.1",
             "method": request.method,
             "scheme": scheme,
-            "path": unquote(raw),
+            "path": unquote(raw) if "%" in raw else raw,
             "raw_path": raw.encode("ascii"),
             "query_string": query.encode("ascii"),
             "root_path": root,
@@ -111,9 +126,10 @@ class AppFetcher:
 class _Answering:
     """One request's body as the app reads it, and the answer as it sends it."""
 
-    def __init__(self, request: Request) -> None:
-        self.done = asyncio.Event()
-        self.cut = self.failed = self.gone = False
+    def __init__(self, request: Request, loop: asyncio.AbstractEventLoop) -> None:
+        self.answered: asyncio.Future[None] = loop.create_future()
+        self.over = self.late = self.cut = self.failed = self.gone = False
+        self._left: asyncio.Event | None = None
         self.status = 0
         self._headers: list[tuple[str, str]] = []
         self._pieces: list[bytes] = []
@@ -125,7 +141,9 @@ class _Answering:
         if self._body is not None:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
-        await self.done.wait()
+        if not self.over:
+            self._left = self._left or asyncio.Event()
+            await self._left.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, event: Event) -> None:
@@ -138,14 +156,28 @@ class _Answering:
                 (bytes(name).decode("latin-1").lower(), bytes(value).decode("latin-1"))
                 for name, value in event.get("headers", ())
             ]
-        elif event["type"] == "http.response.body" and not self.done.is_set():
+        elif event["type"] == "http.response.body" and not self.over:
             piece = bytes(event.get("body", b""))
             if len(piece) > self._room:
                 self.cut = True
             self._pieces.append(piece[: self._room])
             self._room -= len(self._pieces[-1])
             if self.cut or not event.get("more_body", False):
-                self.done.set()
+                self.end()
+
+    def end(self) -> None:
+        """The answer is there as far as it will be: wake who waits for it, and who would hear that the client left."""
+        self.over = True
+        if not self.answered.done():
+            self.answered.set_result(None)
+        if self._left is not None:
+            self._left.set()
+
+    def expire(self) -> None:
+        """Its time is over."""
+        if not self.over:
+            self.late = True
+            self.end()
 
     def response(self) -> Response:
         """What came."""
@@ -154,11 +186,25 @@ class _Answering:
         return Response(status=self.status, headers=tuple(self._headers), body=b"".join(self._pieces), cut=self.cut)
 
 
+def _context() -> contextvars.Context:
+    """Nothing of whoever calls, but on whose behalf it is, and what no log may show."""
+    visit, spoken = VISIT.get(), SPOKEN.get()
+    context = contextvars.Context()
+    context.run(VISIT.set, visit)
+    context.run(SPOKEN.set, spoken)
+    return context
+
+
 def _end(task: asyncio.Task[None], answering: _Answering) -> None:
     """Tell the app that nobody waits, and end what it does for this request."""
     answering.gone = True
-    answering.done.set()
+    answering.end()
     task.cancel()
+
+
+def _template(scope: Event) -> str:
+    """The path as its route declares it, without the values that the model gave."""
+    return str(getattr(scope.get("route"), "path", "(no route)"))
 
 
 def _server(host: str, scheme: str) -> tuple[str, int]:

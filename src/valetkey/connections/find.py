@@ -30,6 +30,8 @@ from valetkey.model.needs import Need
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock
 
+_NONE = Need(provider="")
+
 ROUNDS = 3
 """How often a call looks again when the account appears between looking and asking."""
 
@@ -111,7 +113,7 @@ class Connector:
                     break
                 met.append(connection)
             else:
-                return Connected(allowed=allowed, connections=tuple(met)), Need(provider="")
+                return Connected(allowed=allowed, connections=tuple(met)), _NONE
         if several is not None:
             raise several
         if missing is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -66,6 +66,7 @@ class SessionPlaces:
         *,
         ttl: float = UNTOLD,
         token_hosts: Collection[str] = (),
+        ready: bool = True,
     ) -> None:
         """Take what a session was given, instead of what it had; that is not lent any more, and still starred.
 
@@ -75,6 +76,7 @@ class SessionPlaces:
             credential: what was given.
             ttl: seconds after which a fetched token is fetched anew, however long it lives.
             token_hosts: hosts, each with or without its port, that the operator names for token endpoints.
+            ready: whether it is lent from now on; else from ``ready`` on.
         """
         made = credential_of(credential)
         place = Place(
@@ -84,6 +86,7 @@ class SessionPlaces:
             ttl=ttl,
             client=_client(credential, token_hosts) if credential.kind is SessionKind.OAUTH2 else None,
             values=len(held(made)),
+            ready=ready,
         )
         with self._lock:
             before = self._places.get(conversation)
@@ -91,6 +94,12 @@ class SessionPlaces:
             if before is not None:
                 place.remember(*before.rows)
                 before.end()
+
+    def ready(self, conversation: str) -> None:
+        """What was put last is good: lend it."""
+        place = self._places.get(conversation)
+        if place is not None:
+            place.ready = True
 
     def forget(self, conversation: str) -> None:
         """Forget all that the session was given and has fetched, at once; what is being fetched is given up."""
@@ -111,19 +120,25 @@ class SessionPlaces:
             raise _ended()
 
     def kind(self, conversation: str) -> SessionKind | None:
-        """What the session was given; None: nothing."""
+        """What is lent to the session's calls; None: nothing."""
         place = self._places.get(conversation)
-        return None if place is None else place.kind
+        return place.kind if place is not None and place.ready else None
 
-    async def meet(self, conversation: str, owner: Owner, need: Need) -> Connection | None:
+    async def meet(self, conversation: str, owner: Owner, need: Need, *, to_verify: bool = False) -> Connection | None:
         """The session's connection for a need; None where it has none, or one of another kind.
+
+        Args:
+            conversation: the session's id.
+            owner: who asks.
+            need: what for.
+            to_verify: whether it is to be shown to whoever says that it is good: before that nobody else meets it.
 
         Raises:
             ProviderUnavailable: the token endpoint gave no token.
             Unauthenticated: the credential was forgotten while its token was fetched.
         """
         place = self._places.get(conversation)
-        if place is None or place.owner != owner or not _fits(need, place.kind):
+        if place is None or place.owner != owner or not _fits(need, place.kind) or not (place.ready or to_verify):
             return None
         if place.client is None:
             return place.connection
@@ -149,14 +164,26 @@ class SessionPlaces:
         except (ProviderUnavailable, Unauthenticated):
             return None  # the 401 itself says more
 
-    def secrets(self, conversation: str) -> tuple[Secret, ...]:
-        """All that the session was given and has fetched since its last ``forget``, in the clear, for the scrubber."""
+    def secrets(
+        self, conversation: str, *, opened: Sequence[tuple[Connection, Credential]] = (), past: bool = True
+    ) -> tuple[Secret, ...]:
+        """All that the session was given and has fetched since its last ``forget``, in the clear, for the scrubber.
+
+        Args:
+            conversation: the session's id.
+            opened: rows that are open already, for this one call.
+            past: whether also what was replaced since, as far as it is kept.
+        """
         place = self._places.get(conversation)
         if place is None:
             return ()
         with self._lock:
-            rows = place.rows
-        return tuple(value for _, row in rows for value in held(self._sealer.open_credential(row)))
+            rows = place.rows if past else place.present
+        found: list[Secret] = []
+        for _, row in rows:
+            known = next((credential for connection, credential in opened if connection is row), None)
+            found += held(known or self._sealer.open_credential(row))
+        return tuple(found)
 
     async def _token(self, place: Place, audience: Audience, *, beyond: int = 0) -> Connection:
         """A token that is fresh, and newer than generation ``beyond``; one flight for all who ask."""

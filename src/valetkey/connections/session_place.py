@@ -12,10 +12,11 @@ from valetkey.connections.session_tokens import TokenClient
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection
 
-PAST = 64
+PAST = 8
 """Earlier values of one session that are still looked for in what comes back; the oldest are dropped first.
 
-Looking for very many takes long, and whoever authenticates again and again would make all others wait.
+Looking for very many takes long, and whoever authenticates again and again would make all others wait. What was
+replaced last is kept whole, however many values it has.
 """
 
 Audience = tuple[str, frozenset[str]]
@@ -39,7 +40,11 @@ class Token:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Place:
-    """One credential of one conversation; another one gets a place of its own."""
+    """One credential of one conversation; another one gets a place of its own.
+
+    Attributes:
+        ready: whether it is lent: it was verified, where that is asked for.
+    """
 
     owner: Owner
     kind: SessionKind
@@ -47,6 +52,7 @@ class Place:
     ttl: float
     client: TokenClient | None
     values: int
+    ready: bool = True
     past: deque[Past] = field(default_factory=deque)
     tokens: dict[Audience, Token] = field(default_factory=dict)
     failed: dict[Audience, float] = field(default_factory=dict)
@@ -57,12 +63,17 @@ class Place:
     @property
     def rows(self) -> list[Past]:
         """All that it holds, the oldest first."""
-        return [*self.past, (self.values, self.connection), *((1, token.connection) for token in self.tokens.values())]
+        return [*self.past, *self.present]
+
+    @property
+    def present(self) -> list[Past]:
+        """The credential and its tokens; of these the oldest first."""
+        return [(self.values, self.connection), *((1, token.connection) for token in self.tokens.values())]
 
     def remember(self, *rows: Past) -> None:
         """Keep what is not lent any more."""
         self.past.extend(rows)
-        while sum(values for values, _ in self.past) > PAST:
+        while len(self.past) > 1 and sum(values for values, _ in self.past) > PAST:
             self.past.popleft()
 
     def end(self) -> None:

@@ -16,13 +16,13 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Match, Mount
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope
 
 from valetkey.audit import Audit
 from valetkey.entrypoints.render import http_status, rendering
 from valetkey.entrypoints.web import api
-from valetkey.entrypoints.web.doors import Door, Doors, at_home, login_pages, page_door, plain_app
+from valetkey.entrypoints.web.below import PagesRoute, path_before
+from valetkey.entrypoints.web.doors import Door, Doors, login_pages, page_door, plain_app
 from valetkey.entrypoints.web.hosts import by_https
 from valetkey.entrypoints.web.oauth import Published
 from valetkey.entrypoints.web.presented import presented
@@ -55,8 +55,8 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
     Args:
         app: the app; its lifespan goes on as it is.
         prefix: the path under which the pages are, such as ``/accounts``; none by default.
-        settings: go before all other sources, such as ``public_base_url="https://my-app.example"`` (by default links
-            lead to ``http://127.0.0.1:8000``), ``jwt_secret=…``, ``hosts=[…]``.
+        settings: go before all other sources, such as ``public_base_url="https://my-app.example/api"`` (by default
+            links lead to ``http://127.0.0.1:8000`` and the app's ``root_path``), ``jwt_secret=…``, ``hosts=[…]``.
 
     Returns:
         What ``confirm_link`` takes.
@@ -64,7 +64,7 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
     Raises:
         InvalidSetting: a setting cannot be used; the text names it.
     """
-    mounted = Mounted(prefix.strip("/"), settings)
+    mounted = Mounted(prefix.strip("/"), settings, root_path=app.root_path)
     setattr(app.state, _STATE, mounted)
     inner = app.router.lifespan_context
 
@@ -80,8 +80,7 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
 
     app.router.lifespan_context = lifespan
     app.exception_handlers.setdefault(ValetkeyError, _told)
-    pages = _Pages(mounted)
-    app.router.routes.append(Mount(f"/{mounted.prefix}", app=pages.serve) if mounted.prefix else pages)
+    app.router.routes.append(mounted.route())
     return mounted
 
 
@@ -96,7 +95,7 @@ async def _told(_: Request, error: Exception) -> Response:
 class Mounted:
     """Valetkey in somebody's app. Closed with the app; opened anew when the app starts again."""
 
-    def __init__(self, prefix: str, settings: dict[str, Any]) -> None:
+    def __init__(self, prefix: str, settings: dict[str, Any], *, root_path: str = "") -> None:
         self._settings = load_server(Path.cwd(), os.environ, keywords=settings)
         self._own = bool(settings)
         self._identity: Identity | None = None
@@ -104,10 +103,11 @@ class Mounted:
         self._process = 0
         self._end: Callable[[], None] = lambda: None
         self.prefix = prefix
-        public = self._settings.serving.public_base_url
-        if not public:
-            _log.info("public_base_url is not set: links lead to %s", DEFAULT_ADDRESS)
-        self.base_url = (public or DEFAULT_ADDRESS) + (f"/{prefix}" if prefix else "")
+        self._origin = self._settings.serving.public_base_url or DEFAULT_ADDRESS
+        self._before = self._settings.serving.base_path or path_before(root_path)
+        self.base_url = self._own_address = self._address()
+        if not self._settings.serving.public_base_url:
+            _log.info("public_base_url is not set: links lead to %s", self.base_url)
         self.open()
 
     @property
@@ -136,6 +136,29 @@ class Mounted:
         self.open()
         return self._doors
 
+    def learn(self, scope: Scope) -> None:
+        """Take the path before the app's own from a request, where nothing said one and no request had one yet.
+
+        It is the server's own (``uvicorn --root-path``), or of the app in which this one is mounted; no client's.
+        """
+        before = "" if self._before else path_before(scope.get("root_path", ""))
+        if not before:
+            return
+        with self._lock:
+            if self._before:
+                return
+            identity, self._before = self.open(), before
+            self.base_url = self._address()
+            self._serve(identity)
+        _log.info("links lead to %s, as a request came that way; public_base_url can say it", self.base_url)
+
+    def _address(self) -> str:
+        return self._origin + self._before + (f"/{self.prefix}" if self.prefix else "")
+
+    def route(self) -> PagesRoute:
+        """The pages as a route of the app."""
+        return PagesRoute(self.prefix, doors=lambda: self.doors, home=lambda: self.system.home, met=self.learn)
+
     def open(self) -> Identity:
         """Make it, unless it is there."""
         with self._lock:
@@ -145,15 +168,25 @@ class Mounted:
             return self._identity
 
     def _opened(self) -> Identity:
-        serving = self._settings.serving
         first = build.personal()
         shared = first is not None and not self._own
         system = first if first is not None and shared else build.build(self._settings.config, upkeep=True)
-        identity: Identity = rooms.open_identity(system, self._settings.identity, base_url=self.base_url)
+        identity: Identity = rooms.open_identity(
+            system, self._settings.identity, base_url=self._own_address, pages=lambda: self.base_url
+        )
         # So that a parser of the app, put in place by ``identity.plugin``, may ask us in turn.
         identity.plugin.open(
             plain=identity.plain, home=system.home, forget=identity.chain.forget, alive=lambda: system.ours
         )
+        self._serve(identity)
+        # Once its links are personal; of several apps in one process the first one is where Pockets' links lead.
+        if first is None:
+            build.use(system, again=lambda: self.open().system)
+        self._end = (lambda: build.use(None)) if first is None else (lambda: None) if shared else system.close
+        return identity
+
+    def _serve(self, identity: Identity) -> None:
+        serving = self._settings.serving
         trusted = serving.trusted_proxies
         pages = page_door(
             identity,
@@ -166,11 +199,6 @@ class Mounted:
         own = Published(identity.signer, base_url=lambda: self.base_url).routes()
         handlers = api.exception_handlers()
         self._doors = Doors([Door(app=plain_app(own, handlers), routes=own), pages], otherwise=pages.app)
-        # Once its links are personal; of several apps in one process the first one is where Pockets' links lead.
-        if first is None:
-            build.use(system, again=lambda: self.open().system)
-        self._end = (lambda: build.use(None)) if first is None else (lambda: None) if shared else system.close
-        return identity
 
     def close(self) -> None:
         """End what runs by itself, and close what is open; from a thread that runs no loop."""
@@ -207,28 +235,6 @@ class Mounted:
             return await identity.workspaces.permission(caller, workspace)
 
         return await identity.system.home.run(ask)
-
-
-class _Pages(BaseRoute):
-    """Matches the paths of our pages, and nothing else: the app's own routes are where they were."""
-
-    def __init__(self, mounted: Mounted) -> None:
-        self._mounted = mounted
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether a page of ours has that path."""
-        if scope["type"] != "http":
-            return Match.NONE, {}
-        return self._mounted.doors.match(scope), {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve it."""
-        await self.serve(scope, receive, send)
-
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The same as an ASGI app."""
-        mounted = self._mounted
-        await at_home(mounted.system.home, mounted.doors)(scope, receive, send)
 
 
 class _Bearer(SecurityBase):

@@ -180,7 +180,7 @@ class Chain:
         if target and stops.why(StopKind.TOKEN, target) is not None:
             raise Unauthenticated(REVOKED)
         user = caller.user
-        names = (caller.owner.subject,) if user is None else (user.id, user.get_effective_user_id())
+        names = caller.owner.names if user is None else (user.id, user.get_effective_user_id())
         if any(stops.why(StopKind.USER, name) is not None for name in names):
             raise Unauthenticated("This user is blocked here. Ask who runs this server.")
         if stops.why(StopKind.WORKSPACE, caller.owner.workspace) is not None:

@@ -10,8 +10,9 @@ from valetkey.audit import Audit
 from valetkey.errors import Denied, InvalidArguments, NotFound
 from valetkey.identity.narrowing import check_name
 from valetkey.identity.powers import ROOT, check_general, is_admin, is_whole
+from valetkey.identity.verifiers.vouched import CHAT, WORKSPACE
 from valetkey.model.audit import Action, Entry
-from valetkey.model.caller import CUSTOM, OURS, Caller
+from valetkey.model.caller import CHAT_USERS, CUSTOM, OURS, Caller
 from valetkey.model.users import UserInfo, UserPermission, includes
 from valetkey.model.workspaces import ANONYMOUS_WORKSPACE, PUBLIC, WorkspaceInfo
 from valetkey.ports.stores import WorkspaceStore
@@ -35,6 +36,8 @@ KEEP = 60.0
 _NAME = re.compile(r"[a-z0-9-|]*")
 _LONGEST = 128
 _BUILT_IN = (PUBLIC, ANONYMOUS_WORKSPACE)
+_RESERVED = (WORKSPACE, CHAT, CHAT_USERS)
+"""Of those whom a host program vouches for: nobody makes them, and no token says that they are its bearer's."""
 
 
 class Workspaces:
@@ -92,7 +95,7 @@ class Workspaces:
             raise InvalidArguments(
                 "The name of a workspace has the characters a-z, 0-9, hyphen and |, with at least one hyphen."
             )
-        if name.startswith(OWN) or name in _BUILT_IN:
+        if name.startswith(OWN) or name in (*_BUILT_IN, *_RESERVED):
             raise InvalidArguments(f"There is a workspace of the name {name}. Choose another one.")
         if not is_admin(caller) and await self._made_by(caller) >= MOST:
             raise InvalidArguments(f"You have {MOST} workspaces. Delete one that you do not need.")
@@ -222,7 +225,7 @@ class Workspaces:
 
 def _permission(caller: Caller, name: str, row: WorkspaceInfo | None) -> UserPermission | None:
     user = caller.user
-    if user is None or name == "*":
+    if user is None or name == "*" or (name in _RESERVED and not is_admin(caller)):
         return None
     if is_admin(caller):
         return UserPermission.admin
@@ -240,7 +243,7 @@ def _permission(caller: Caller, name: str, row: WorkspaceInfo | None) -> UserPer
 def _may_make(caller: Caller, name: str) -> bool:
     """The own workspace, or one by its name in the scope of a host program's own parser."""
     user = caller.user
-    if user is None or user.is_anonymous or user.scope is None:
+    if user is None or user.is_anonymous or user.scope is None or name in _RESERVED:
         return False
     named_by_parser = caller.owner.issuer == CUSTOM and name in user.scope.workspaces and not name.startswith(OWN)
     return name in _own(user) or named_by_parser

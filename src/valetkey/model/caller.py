@@ -17,6 +17,9 @@ CUSTOM = "custom"
 ANONYMOUS = "anonymous"
 """The issuer of those who present nothing."""
 
+CHAT_USERS = "chat-users"
+"""The workspace of the users whom the sign-in of a chat's own app vouches for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
@@ -25,6 +28,13 @@ class Owner:
     workspace: str
     issuer: str
     subject: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What lists of users call it: a user of a chat's app also by what the app calls them, whichever chat it is."""
+        if self.workspace != CHAT_USERS:
+            return (self.subject,)
+        return self.subject, self.subject.partition("#")[2].partition(":")[2] or self.subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

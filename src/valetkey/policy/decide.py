@@ -15,7 +15,20 @@ from valetkey.model.caller import Caller
 from valetkey.model.calls import Allowed, Call
 from valetkey.model.needs import Need
 from valetkey.model.stops import StopKind
-from valetkey.policy.rules import BUILT_IN, Allow, Ask, Deny, PermissionOf, Question, Rule, WrittenRule
+from valetkey.policy.rules import (
+    BUILT_IN,
+    Allow,
+    Ask,
+    ChatOperations,
+    Deny,
+    MarkedOperations,
+    OwnConnections,
+    OwnPocket,
+    PermissionOf,
+    Question,
+    Rule,
+    WrittenRule,
+)
 
 if TYPE_CHECKING:
     from valetkey.policy.approvals import Approvals
@@ -24,6 +37,10 @@ if TYPE_CHECKING:
 BLOCK = "block"
 """What stands for the rule where somebody or something is blocked."""
 
+_OF_CALLS = frozenset({OwnPocket, ChatOperations, MarkedOperations})
+"""They have no opinion on the use of an account, as ``OwnConnections`` has none on a call."""
+
+_NONE: frozenset[str] = frozenset()
 _log = logging.getLogger("valetkey")
 
 
@@ -73,6 +90,10 @@ class Policy:
             oversight = Oversight()
             oversight.watch(stops=stops, approvals=approvals, permission_of=permission_of)
         self.rules = tuple(rules)
+        self._of_calls = tuple(rule for rule in self.rules if type(rule) is not OwnConnections)
+        self._of_needs = tuple(rule for rule in self.rules if type(rule) not in _OF_CALLS)
+        # Alone it says yes to every need that the tool declares, and those are all that is asked about.
+        self._lets_use_all = {type(rule) for rule in self._of_needs} == {OwnConnections}
         self._over = oversight
         self._audit = audit
         self._provider_of = provider_of or (lambda need: need.provider)
@@ -118,13 +139,13 @@ class Policy:
     async def _judged(self, caller: Caller, call: Call) -> tuple[str, Ask | None]:
         if self._over.stops is not None:
             await self._refuse_blocked(self._over.stops, caller, call)
-        permitted = await self._permitted(caller) if self._permissions else frozenset[str]()
+        permitted = await self._permitted(caller) if self._permissions else _NONE
         needs = [need for alternative in call.needs.alternatives for need in alternative]
-        providers = frozenset(self._provider_of(need) for need in needs) if self._by_provider else frozenset[str]()
+        providers = frozenset(self._provider_of(need) for need in needs) if self._by_provider else _NONE
         rule, asked = self._ask(
             Question(caller=caller, call=call, action="call", providers=providers, permitted=permitted)
         )
-        for need in needs:
+        for need in () if self._lets_use_all else needs:
             of_need = frozenset({self._provider_of(need)}) if self._by_provider else providers
             question = Question(
                 caller=caller, call=call, action="use", need=need, providers=of_need, permitted=permitted
@@ -143,16 +164,16 @@ class Policy:
 
     def _ask(self, question: Question) -> tuple[str, Ask | None]:
         allowed_by, asked_by, asked = "", "", None
-        for rule in self.rules:
+        for rule in self._of_calls if question.action == "call" else self._of_needs:
             verdict = rule.judge(question)
             if verdict is None:
                 continue
-            if isinstance(verdict, Deny):
-                raise _Refused(rule.name, f"Not allowed by the rule {rule.name}: {verdict.reason}")
-            if isinstance(verdict, Ask):
-                asked_by, asked = asked_by or rule.name, asked or verdict
-            elif isinstance(verdict, Allow):
+            if isinstance(verdict, Allow):
                 allowed_by = allowed_by or rule.name
+            elif isinstance(verdict, Deny):
+                raise _Refused(rule.name, f"Not allowed by the rule {rule.name}: {verdict.reason}")
+            elif isinstance(verdict, Ask):
+                asked_by, asked = asked_by or rule.name, asked or verdict
             else:
                 raise TypeError(f"the rule {rule.name} answered {type(verdict).__name__}")
         if not allowed_by and asked is None:

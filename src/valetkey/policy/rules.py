@@ -243,7 +243,7 @@ def names_of(caller: Caller) -> set[str]:
     """What a caller is called in lists of users: id and e-mail address, and the id of the user behind a program."""
     user = caller.user
     if user is None:
-        return {caller.owner.subject}
+        return set(caller.owner.names)
     names = {user.id, user.get_effective_user_id()}
     if user.email and not user.is_anonymous:
         names.add(str(user.email).lower())

@@ -12,11 +12,16 @@ from valetkey.secret import Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
-    """A model asks for a tool to be called. ``id`` is unique in its conversation."""
+    """A model asks for a tool to be called. ``id`` is unique in its conversation.
+
+    Attributes:
+        broken: whether what the model wrote for arguments is no JSON object; such a call is answered, and not made.
+    """
 
     id: str
     tool: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,7 +115,7 @@ class ChatConfig(BaseModel):
     chunk_overlap: of.NotNegative = 1000
 
     # Who may come, and how often.
-    auth_dependency: Callable[..., Any] | None = Field(default=None, repr=False)
+    auth_dependency: of.Dependency | None = Field(default=None, repr=False)
     cors_origins: of.Origins = Field(default_factory=lambda: ["*"])
     allow_insecure_transport: bool = False
     rate_limit: of.RateText | None = None

@@ -179,14 +179,20 @@ def _url_or_path(value: str) -> str:
     return value if value.startswith("/") and not value.startswith("//") else _url(value)
 
 
+_USUAL_PORTS = {"https": ":443", "http": ":80"}
+
+
 def _origins(values: list[str]) -> list[str]:
     found = []
     for value in values:
         origin = value.rstrip("/").lower()
         if origin != "*":
+            if "*" in origin:
+                raise ValueError("* stands alone, for every page, and in no name: write out each origin that you trust")
             parts = urlsplit(_url(origin))
             if origin != f"{parts.scheme}://{parts.netloc}":
                 raise ValueError("each is * or scheme and host, such as https://app.example.com")
+            origin = origin.removesuffix(_USUAL_PORTS.get(parts.scheme, ""))  # no browser writes it
         found.append(origin)
     return found
 
@@ -222,6 +228,12 @@ def _file(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _dependency(value: Any) -> Any:
+    if not callable(value) and not callable(getattr(value, "dependency", None)):
+        raise ValueError("give a function, as FastAPI's Depends takes it, or Depends of it")  # noqa: TRY004  # pydantic's
+    return value
+
+
 def _upper(value: Any) -> Any:
     return value.strip().upper() if isinstance(value, str) else value
 
@@ -250,3 +262,5 @@ Positive = Annotated[int, Field(gt=0)]
 NotNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Upper = BeforeValidator(_upper)
+Dependency = Annotated[Any, AfterValidator(_dependency)]
+"""A function as FastAPI's ``Depends`` takes it, or the marker that ``Depends`` gives."""

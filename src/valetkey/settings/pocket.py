@@ -16,7 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.oauth.clients import ClientSettings, variable
 from valetkey.secret import Secret
-from valetkey.settings.sections import SERVER_NAMES, SERVER_TABLES, USUAL_PORTS, Callbacks, General, Session
+from valetkey.settings.sections import (
+    SERVER_NAMES,
+    SERVER_TABLES,
+    USUAL_PORTS,
+    Callbacks,
+    General,
+    Prefix,
+    Session,
+)
 from valetkey.settings.sources import Layer, Sources, load
 from valetkey.settings.values import explain, from_json, read_value
 
@@ -235,7 +243,7 @@ def _section(cls: type[_Section], sources: Sources) -> _Section:
 
 
 def _at(callbacks: Callbacks, sources: Sources) -> Callbacks:
-    """``public_base_url`` says in one what protocol, host name and port say in three."""
+    """``public_base_url`` says in one what protocol, host name and port say in three, and its path the prefix."""
     url = sources.get("public_base_url")
     if url is None:
         return callbacks
@@ -244,11 +252,16 @@ def _at(callbacks: Callbacks, sources: Sources) -> Callbacks:
         port = parts.port
     except ValueError:
         port = 0
-    if parts.scheme not in USUAL_PORTS or not parts.hostname or port == 0 or parts.path.strip("/") or parts.query:
+    named = f"public_base_url ({sources.source_of('public_base_url')})"
+    path = parts.path.strip("/")
+    if parts.scheme not in USUAL_PORTS or not parts.hostname or port == 0 or parts.query:
+        raise InvalidSetting(f"The setting {named} has to be like https://example.com, or https://example.com/path.")
+    if path and sources.get("callback_url_rewrite_prefix") is not None:
         raise InvalidSetting(
-            f"The setting public_base_url ({sources.source_of('public_base_url')}) has to be like https://example.com: "
-            "no path. A path that a reverse proxy takes off goes into callback_url_rewrite_prefix."
+            f"The setting {named} has a path, and callback_url_rewrite_prefix is another. Name it in one of them."
         )
+    if path:
+        callbacks = replace(callbacks, callback_url_rewrite_prefix=read_value(Prefix, path, f"{named}, its path,"))
     return replace(
         callbacks,
         public_server_protocol="https" if parts.scheme == "https" else "http",

@@ -167,9 +167,9 @@ class Serving:
     """The server.
 
     Attributes:
-        public_base_url: what browsers call us; empty: by host and port.
+        public_base_url: what browsers call us, without a path; empty: by host and port.
         hosts: further names under which we are asked, besides this machine's own and the public address's.
-        base_path: what a reverse proxy leaves before our own paths, such as ``/valetkey``; empty: nothing.
+        base_path: the path before our own in the public address, such as ``/valetkey``; empty: none.
         allow_origins: whose pages may call us from a browser; never any with credentials.
         trusted_proxies: addresses whose ``X-Forwarded-For`` and ``-Proto`` are believed.
         tls_cert, tls_key: PEM files; empty: no TLS.

@@ -16,7 +16,7 @@ from valetkey.model.hosts import is_loopback
 from valetkey.providers.endpoints import checked_origin, checked_url
 from valetkey.settings.hypha import dialect
 from valetkey.settings.pocket import Config
-from valetkey.settings.sections import SERVER_NAMES, SERVER_TABLES, Identity, Rate, Serving
+from valetkey.settings.sections import SERVER_NAMES, SERVER_TABLES, Identity, Prefix, Rate, Serving
 from valetkey.settings.sources import Sources, load
 from valetkey.settings.values import read_value
 
@@ -231,9 +231,7 @@ def _issuer(alias: str, sources: Sources) -> TrustedIssuer:
 def _serving(sources: Sources) -> Serving:
     values = _section(Serving, "server", sources)
     if values.get("public_base_url"):
-        url = values["public_base_url"] = values["public_base_url"].rstrip("/")
-        # http is taken elsewhere than on loopback, too; the start says what that means (decision 28).
-        checked_origin(url.replace("http://", "https://", 1), "The setting public_base_url", operator=True)
+        values |= _address(values["public_base_url"], str(values.get("base_path", "")))
     if "base_path" in values:
         path = values["base_path"].strip("/")
         values["base_path"] = f"/{path}" if path else ""
@@ -250,3 +248,17 @@ def _serving(sources: Sources) -> Serving:
     if bool(values.get("tls_cert")) != bool(values.get("tls_key")):
         raise InvalidSetting("The settings tls_cert and tls_key belong together: set both, or none.")
     return Serving(**values)
+
+
+def _address(url: str, base_path: str) -> dict[str, str]:
+    """The origin of the public address, and the path that it has besides."""
+    scheme, mark, rest = url.rstrip("/").partition("://")
+    host, _, path = rest.partition("/")
+    origin = f"{scheme}{mark}{host}"
+    # http is taken elsewhere than on loopback, too; the start says what that means (decision 28).
+    checked_origin(origin.replace("http://", "https://", 1), "The setting public_base_url", operator=True)
+    if not path:
+        return {"public_base_url": origin}
+    if base_path.strip("/") not in ("", path):
+        raise InvalidSetting("The settings public_base_url and base_path name two paths. Name it in one of them.")
+    return {"public_base_url": origin, "base_path": read_value(Prefix, path, "public_base_url (its path)")}

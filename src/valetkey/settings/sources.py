@@ -188,6 +188,8 @@ def read_prompts(path: Path) -> Any:
     """
     try:
         text = path.read_text("utf-8")
+    except FileNotFoundError:
+        raise InvalidSetting(f"{path.name} is missing. Correct the path of preset_prompts_file.") from None
     except (OSError, UnicodeDecodeError):
         raise InvalidSetting(f"{path.name} cannot be read as UTF-8 text. Correct the path, or the file.") from None
     try:

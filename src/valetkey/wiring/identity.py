@@ -75,13 +75,16 @@ class Identity:
             await self.audit.drain()
 
 
-def open_identity(system: System, settings: IdentitySettings, *, base_url: str) -> Identity:
+def open_identity(
+    system: System, settings: IdentitySettings, *, base_url: str, pages: Callable[[], str] | None = None
+) -> Identity:
     """The rooms of a server. From now on every call of the system is watched: blocks, approvals, the audit log.
 
     Args:
         system: over which.
         settings: who is let in, and what they are given.
         base_url: the public address with the prefix of our paths, without a slash at the end.
+        pages: the same as it is when a link is made, where that is known only later.
 
     Raises:
         InvalidSetting: a setting cannot be used; the text names it.
@@ -132,7 +135,7 @@ def open_identity(system: System, settings: IdentitySettings, *, base_url: str) 
         keyring=keyring,
         audit=audit,
         clock=clock,
-        base_url=lambda: base_url,
+        base_url=pages or (lambda: base_url),
         permission_of=workspaces.permission,
     )
     login = LoginService(
@@ -143,7 +146,7 @@ def open_identity(system: System, settings: IdentitySettings, *, base_url: str) 
         limits=limits,
         clock=clock,
         entropy=entropy,
-        base_url=lambda: base_url,
+        base_url=pages or (lambda: base_url),
         wait=settings.login_time,
         permission_of=workspaces.permission,
         plugin=plugin,

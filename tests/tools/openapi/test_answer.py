@@ -23,6 +23,7 @@ def failure(body=b"", media="application/json", *, status=400):
     return str(caught.value)
 
 
+@pytest.mark.requirement("fault.repr", "X-27")
 @pytest.mark.parametrize(
     ("given", "value"),
     [
@@ -51,6 +52,7 @@ def test_an_answer_by_its_type(given, value):
     assert value_of(given) == value
 
 
+@pytest.mark.requirement("X-18.result")
 def test_what_was_cut_is_marked_and_never_taken_for_whole():
     marked = value_of(answer(b'{"a":1}', cut=True))
     assert isinstance(marked, str)
@@ -58,6 +60,7 @@ def test_what_was_cut_is_marked_and_never_taken_for_whole():
     assert value_of(answer(b"\x00", "image/png", cut=True)) == "Binary content, not shown: image/png, at least 1 bytes."
 
 
+@pytest.mark.requirement("X-09")
 @pytest.mark.parametrize(
     ("location", "shown"),
     [
@@ -76,6 +79,7 @@ def test_a_redirect_is_told_without_what_may_be_secret(location, shown):
     assert "pw" not in told
 
 
+@pytest.mark.requirement("seed003.trouble-401")
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
@@ -85,7 +89,9 @@ def test_a_redirect_is_told_without_what_may_be_secret(location, shown):
         (400, {"error": {"message": "deep"}}, "HTTP 400 Bad Request: deep"),
         (400, {"error": "invalid_grant", "error_description": "gone"}, "HTTP 400 Bad Request: gone"),
         (404, [], "HTTP 404 Not Found"),
-        (404, {"x": 1}, "HTTP 404 Not Found"),
+        (404, {"x": 1}, 'HTTP 404 Not Found: {"x": 1}'),
+        (409, {"detail": {"status_id": 7}}, 'HTTP 409 Conflict: {"status_id": 7}'),
+        (500, {"x": 1}, "HTTP 500 Internal Server Error"),
         (500, {"detail": "broken"}, "HTTP 500 Internal Server Error: broken"),
         (418, {"detail": "x" * 500}, "HTTP 418 I'm a Teapot: " + "x" * 299 + "…"),
     ],
@@ -94,6 +100,7 @@ def test_a_failure_is_one_line(status, body, said):
     assert failure(json.dumps(body).encode(), status=status) == said
 
 
+@pytest.mark.requirement("X-17")
 def test_a_validation_error_is_told_without_what_was_sent():
     problems = [
         {
@@ -109,6 +116,7 @@ def test_a_validation_error_is_told_without_what_was_sent():
     assert "canary" not in said
 
 
+@pytest.mark.requirement("X-17")
 @pytest.mark.parametrize(
     ("status", "body", "media"),
     [

@@ -12,6 +12,7 @@ def offered(paths, **settings):
     return list(api(document(paths), **settings).tools())
 
 
+@pytest.mark.requirement("chat.tool-names")
 @pytest.mark.parametrize(
     ("operation_id", "method", "path", "name"),
     [
@@ -29,6 +30,7 @@ def test_a_name_is_the_cleaned_operation_id_or_method_and_path(operation_id, met
     assert tool_name(operation_id, method, path) == name
 
 
+@pytest.mark.requirement("chat.tool-names")
 def test_a_long_name_is_cut_and_stays_the_same_and_its_own():
     one, two = (tool_name("x" * 100, "get", path) for path in ("/a", "/b"))
     assert len(one) == len(two) == 64
@@ -36,6 +38,7 @@ def test_a_long_name_is_cut_and_stays_the_same_and_its_own():
     assert one == tool_name("x" * 100, "get", "/a")
 
 
+@pytest.mark.requirement("chat.tool-names")
 def test_names_that_meet_are_told_apart_whatever_the_order():
     paths = {"/a": {"get": {"operationId": "x.y"}}, "/b": {"get": {"operationId": "x-y"}}}
     names = offered(paths)
@@ -44,6 +47,7 @@ def test_names_that_meet_are_told_apart_whatever_the_order():
     assert offered(paths) == names
 
 
+@pytest.mark.requirement("chat.tool-names")
 def test_a_description_is_one_line_with_method_and_path():
     paths = {
         "/a": {"get": {"description": "Reads\nit.\u202e\x07", "summary": "S"}, "post": {"summary": "Makes it"}},
@@ -57,6 +61,7 @@ def test_a_description_is_one_line_with_method_and_path():
     assert tools["put_b"].description.endswith("… (HTTP PUT /b)") or "(HTTP PUT /b)" in tools["put_b"].description
 
 
+@pytest.mark.requirement("fault.prefixes", "d32.chat")
 @pytest.mark.parametrize(
     ("allowed", "excluded", "path", "is_offered"),
     [
@@ -83,6 +88,17 @@ def test_patterns_match_whole_segments(allowed, excluded, path, is_offered):
     assert Paths(allowed, excluded).offers(path) is is_offered
 
 
+@pytest.mark.requirement("fault.prefixes")
 def test_only_what_is_offered_becomes_a_tool():
     paths: dict[str, Any] = {path: {"get": {}} for path in ("/api/a", "/api/admin", "/health")}
     assert offered(paths, allowed=["/api"], excluded=["/api/admin"]) == ["get_api_a"]
+
+
+def test_an_excluded_path_is_excluded_in_every_spelling_of_a_document():
+    paths: dict[str, object] = {
+        "/%61dmin/users": {"get": {}},
+        "/%2561dmin": {"get": {}},
+        "/%ff": {"get": {}},
+        "/a%C3%A9": {"get": {}},
+    }
+    assert offered(paths, excluded=["/admin"]) == ["get_a_C3_A9"]

@@ -128,6 +128,7 @@ def desk(system):
     return Desk(system, shop())
 
 
+@pytest.mark.requirement("fault.schemas", "fault.places")
 async def test_every_argument_reaches_the_app_where_it_belongs(desk):
     given = {"id": 1, "body_id": 2, "size": {"w": 3}, "parent": {"id": 4, "size": "s"}, "dry": True}
     answer = await desk.call("put", **given, **{"x-tag": "t", "c": "a;b"})
@@ -142,6 +143,7 @@ async def test_every_argument_reaches_the_app_where_it_belongs(desk):
     assert await desk.call("file", file="hello", note="é") == ["file", "hello", "é"]
 
 
+@pytest.mark.requirement("seed003.applied")
 async def test_the_session_is_lent_and_never_shown(desk):
     assert "HTTP 401 Unauthorized" in await desk.call("me")
     desk.give()
@@ -150,6 +152,7 @@ async def test_the_session_is_lent_and_never_shown(desk):
     assert CANARY not in json.dumps(answer)
 
 
+@pytest.mark.requirement("fault.dead-security")
 async def test_an_operation_gets_only_what_fits_it(desk):
     desk.give()
     assert await desk.call("free") == "none"
@@ -159,6 +162,7 @@ async def test_an_operation_gets_only_what_fits_it(desk):
     assert "HTTP 401" in await desk.call("me")
 
 
+@pytest.mark.requirement("d32.chat")
 async def test_only_what_is_offered_may_be_called(system):
     desk = Desk(system, shop(), excluded_paths=["/tags"])
     tool = Desk(system, shop()).offer.tools()["tags_tags_get"]
@@ -167,12 +171,14 @@ async def test_only_what_is_offered_may_be_called(system):
         await desk.road.travel(Presented(scheme=HOST, value=desk.who), tool, asked)
 
 
+@pytest.mark.requirement("d15.approval")
 def test_what_asks_for_approval_is_marked(desk):
     (name,) = (name for name in desk.offer.tools() if name.startswith("purge"))
     assert name in desk.offer.marked
     assert "tags_tags_get" not in desk.offer.marked
 
 
+@pytest.mark.requirement("fault.frozen-tools")
 def test_routes_that_come_late_are_there_and_else_nothing_is_made_anew(desk, system):
     app = FastAPI()
     offer = Desk(system, app).offer
@@ -189,6 +195,7 @@ def test_routes_that_come_late_are_there_and_else_nothing_is_made_anew(desk, sys
     assert dict(offer.tools()) == {}
 
 
+@pytest.mark.requirement("fault.frozen-tools")
 def test_an_override_of_openapi_is_followed_and_late_routes_still_come(system):
     app = FastAPI()
 
@@ -223,6 +230,7 @@ def test_an_app_whose_document_cannot_be_made_says_so(system):
         Desk(system, app).offer.tools()
 
 
+@pytest.mark.requirement("D.program-tools")
 def test_tools_of_the_host_program_stand_beside_operations_under_names_of_their_own(system):
     app = FastAPI()
     app.add_api_route("/add", lambda: 1, operation_id="add")
@@ -251,6 +259,7 @@ def spec(tmp_path):
     return write
 
 
+@pytest.mark.requirement("D.remote-api")
 async def test_a_file_without_a_server_is_of_the_app_itself(system, spec):
     given = document({"/open": {"get": {"operationId": "free", "security": []}}})
     desk = Desk(system, shop(), openapi_spec_file=spec(given))
@@ -258,6 +267,21 @@ async def test_a_file_without_a_server_is_of_the_app_itself(system, spec):
     assert await desk.call("free") == "none"
 
 
+@pytest.mark.requirement("D.remote-api")
+async def test_a_relative_server_of_a_file_is_a_prefix_within_the_app(system, spec):
+    app = FastAPI()
+    app.add_api_route("/v1/one", lambda: "here")
+    app.add_api_route("/v1/two", lambda: "excluded")
+    given = document({"/one": {"get": {"operationId": "one"}}, "/two": {"get": {}}}, servers=[{"url": "/v1"}])
+    desk = Desk(system, app, openapi_spec_file=spec(given), excluded_paths=["/v1/two"])
+    assert list(desk.offer.tools()) == ["one"]
+    assert await desk.call("one") == "here"
+    app.root_path = "/v1"  # each request of this app has it anyway
+    app.add_api_route("/one", lambda: "below")
+    assert await Desk(system, app, openapi_spec_file=spec(given)).call("one") == "below"
+
+
+@pytest.mark.requirement("chat.generator", "D.remote-api")
 def test_where_the_api_of_a_file_is(spec):
     given = document({"/a": {"get": {"operationId": "a"}}}, servers=[{"url": "https://api.example.com/v1"}])
     generator = create_tools_generator_from_spec(spec(given))
@@ -266,6 +290,7 @@ def test_where_the_api_of_a_file_is(spec):
     assert other.get_api_base_url() == "https://other.example"
 
 
+@pytest.mark.requirement("chat.generator")
 def test_the_generator_describes_tools_as_the_contract_has_it(spec):
     about = {
         "operationId": "get-a",
@@ -298,6 +323,7 @@ def test_the_generator_describes_tools_as_the_contract_has_it(spec):
     assert generator.get_tool_statistics()["total_tools"] == 2
 
 
+@pytest.mark.requirement("chat.generator")
 def test_the_texts_of_the_contract(spec):
     with pytest.raises(ToolsGenerationError, match=r"OpenAPI spec file not found: /none\.json"):
         create_tools_generator_from_spec("/none.json")
@@ -311,6 +337,7 @@ def test_the_texts_of_the_contract(spec):
     assert ToolsGenerator(FastAPI()).generate_tools_desc()["functions"] == []
 
 
+@pytest.mark.requirement("D.remote-api", "X-07")
 async def test_a_document_at_a_url_binds_calls_to_its_own_origin(system):
     served = document({"/a": {"get": {"operationId": "a"}}}, servers=[{"url": "/v1"}])
     seen: list[str] = []

@@ -34,6 +34,7 @@ DOTS = [
 ]
 
 
+@pytest.mark.requirement("fault.path-traversal", "X-01", "X-02")
 @pytest.mark.parametrize("value", DOTS)
 @pytest.mark.parametrize("tool", [ITEM, LEAF], ids=["inside", "at the end"])
 def test_a_dot_segment_or_a_slash_is_refused_in_every_coding(tool, value):
@@ -42,6 +43,7 @@ def test_a_dot_segment_or_a_slash_is_refused_in_every_coding(tool, value):
     assert not value.strip(" .") or value not in str(caught.value)
 
 
+@pytest.mark.requirement("X-01")
 @pytest.mark.parametrize(
     ("value", "sent"),
     [
@@ -62,6 +64,7 @@ def test_all_else_is_percent_encoded(value, sent):
     assert target_of(sent_now(ITEM, {"id": value})) == f"/items/{sent}/parts"
 
 
+@pytest.mark.requirement("fault.path-traversal", "X-01")
 @settings(max_examples=400, deadline=None)
 @given(st.text(st.sampled_from("./\\%2eEfF5cC;u0a\uff0e\uff0f?#@: \r") | st.characters(), min_size=1, max_size=12))
 def test_whatever_the_value_the_path_keeps_to_its_template(value):
@@ -82,6 +85,7 @@ def test_whatever_the_value_the_path_keeps_to_its_template(value):
         assert "\\" not in middle
 
 
+@pytest.mark.requirement("X-08")
 @given(st.text(min_size=1, max_size=20))
 @settings(max_examples=100, deadline=None)
 def test_the_host_is_never_the_values(value):
@@ -94,6 +98,7 @@ def test_the_host_is_never_the_values(value):
     assert request.url == f"{BASE}/{quote(value, safe='-._~')}?q={quote(value, safe='-._~')}"
 
 
+@pytest.mark.requirement("X-01", "X-02")
 def test_parts_of_a_segment_do_not_join_to_dots():
     tool = operation("/f/{a}.{b}", about={"parameters": [param("a", "path"), param("b", "path")]})
     assert target_of(sent_now(tool, {"a": "x", "b": "txt"})) == "/f/x.txt"
@@ -107,6 +112,7 @@ def test_parts_of_a_segment_do_not_join_to_dots():
             label.bind({"a": bad})
 
 
+@pytest.mark.requirement("fault.path-traversal")
 def test_a_value_that_spells_another_operation_is_refused():
     get: dict[str, Any] = {"get": {}}
     paths = {"/users/{id}": get, "/users/all": get, "/users/{id}/{what}": get, "/users/{id}/keys": get, "/x/{a}": get}
@@ -124,6 +130,7 @@ def test_a_value_that_spells_another_operation_is_refused():
             tools[name].bind(arguments)
 
 
+@pytest.mark.requirement("fault.path-traversal")
 def test_a_path_that_is_excluded_is_not_reached_by_a_value_either():
     tool = api(document({"/{area}/list": {"get": {}}}), excluded=["/admin"]).tools()["get_area_list"]
     tool.bind({"area": "shop"})

@@ -12,6 +12,7 @@ COLOURS = ["blue", "b&w"]
 POINT = {"R": 100, "G": "x=y"}
 
 
+@pytest.mark.requirement("fault.places")
 @pytest.mark.parametrize(
     ("more", "value", "target"),
     [
@@ -35,6 +36,7 @@ def test_query_styles(more, value, target):
     assert target_of(sent_now(tool, {"c": value})) == target
 
 
+@pytest.mark.requirement("fault.places")
 @pytest.mark.parametrize(
     ("style", "explode", "value", "path"),
     [
@@ -53,6 +55,7 @@ def test_path_styles(style, explode, value, path):
     assert target_of(sent_now(tool, {"c": value})) == path
 
 
+@pytest.mark.requirement("fault.places")
 def test_headers_cookies_and_json_parameters():
     filter_ = {"name": "f", "in": "query", "content": {"application/json": {"schema": {"type": "object"}}}}
     about = {"parameters": [param("X-Tags", "header", {"type": "array"}), param("c", "cookie"), filter_]}
@@ -62,6 +65,7 @@ def test_headers_cookies_and_json_parameters():
     assert target_of(request) == "/x?f=%7B%22a%22%3A%5B1%5D%7D"
 
 
+@pytest.mark.requirement("fault.header-error", "X-04", "X-25")
 @pytest.mark.parametrize("value", ["a\r\nX-Inj: 1", "a\nb", "a\x00b", " a-", "a\u2028b", "\x7f", "a\x85b"])
 def test_a_header_cannot_be_split(value):
     tool = operation("/x", about={"parameters": [param("X-Trace", "header")]})
@@ -70,6 +74,7 @@ def test_a_header_cannot_be_split(value):
     assert value not in str(caught.value)
 
 
+@pytest.mark.requirement("fault.places")
 def test_query_and_body_of_a_post_stay_apart():
     about = {"parameters": [param("page")], **json_body({"type": "object", "properties": {"name": {}}})}
     request = sent_now(operation("/x", "post", about=about), {"page": "2", "name": "é"})
@@ -78,12 +83,14 @@ def test_query_and_body_of_a_post_stay_apart():
     assert request.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.requirement("fault.places")
 @pytest.mark.parametrize("value", [[1, 2], "text", 5, None, True])
 def test_a_body_that_is_no_object_is_sent_as_it_is(value):
     request = sent_now(operation("/x", "post", about=json_body({})), {"body": value})
     assert json.loads(request.body) == value
 
 
+@pytest.mark.requirement("fault.places")
 def test_a_form_and_its_encodings():
     schema = {"type": "object", "properties": {"a": {}, "b": {}, "c": {}, "d": {}}}
     about = json_body(schema, media="application/x-www-form-urlencoded")
@@ -96,6 +103,7 @@ def test_a_form_and_its_encodings():
     assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
 
 
+@pytest.mark.requirement("fault.places", "X-25")
 def test_multipart_holds_files_and_values_and_no_name_breaks_out():
     schema = {
         "type": "object",
@@ -122,6 +130,7 @@ def test_multipart_holds_files_and_values_and_no_name_breaks_out():
         tool.bind({"g": "data:image/png;base64,@@"})
 
 
+@pytest.mark.requirement("fault.places")
 def test_text_and_octets():
     text = sent_now(operation("/x", "post", about=json_body({}, media="text/csv")), {"body": "é"})
     assert (text.headers["Content-Type"], text.body) == ("text/csv; charset=utf-8", "é".encode())
@@ -129,6 +138,7 @@ def test_text_and_octets():
     assert (octets.headers["Content-Type"], octets.body) == ("image/png", b"\x00\x01")
 
 
+@pytest.mark.requirement("fault.places")
 def test_json_goes_before_forms_and_no_body_is_sent_where_none_is_given():
     about = json_body({"type": "object", "properties": {"a": {}}}, required=False)
     about["requestBody"]["content"] = {"text/plain": {}, **about["requestBody"]["content"]}
@@ -145,6 +155,43 @@ def test_what_no_server_takes_is_refused():
         tool.bind({"q": "é" * 5000})
     with pytest.raises(InvalidArguments, match="longer than 32768"):
         tool.bind({"X-A": "a" * 40_000})
+    deep = operation("/x/{p}", about={"parameters": [param("p", "path", {"type": ["string", "array"]})]})
+    for far_too_long in ("/" * 900_000, ["/" * 9] * 90_000):  # before anything else is looked at, which takes longer
+        with pytest.raises(InvalidArguments, match="longer than 12000"):
+            deep.bind({"p": far_too_long})
+
+
+@pytest.mark.requirement("X-06")
+@pytest.mark.parametrize("name", ["__Host-valetkey-chat", "valetkey-session", "__secure-x", "a b"])
+def test_an_object_of_cookies_names_none_of_ours(name):
+    tool = operation("/x", about={"parameters": [param("f", "cookie", {"type": "object"})]})
+    assert sent_now(tool, {"f": {"mine": "1"}}).headers["Cookie"] == "mine=1"
+    with pytest.raises(InvalidArguments, match="no cookie of yours"):
+        tool.bind({"f": {name: "x"}})
+
+
+@pytest.mark.requirement("X-06")
+@pytest.mark.parametrize(
+    ("media", "schema", "is_taken"),
+    [
+        ("application/x-www-form-urlencoded", {"type": "object", "minProperties": 1}, False),
+        ("application/x-www-form-urlencoded", {"anyOf": [{"type": "object"}]}, False),
+        ("multipart/form-data", {"type": "object", "minProperties": 1}, False),
+        ("application/json", {}, False),
+        ("application/json", {"anyOf": [{"properties": {"access_token": {}}}, {"type": "null"}]}, True),
+    ],
+)
+def test_a_body_as_a_whole_holds_no_second_credential(media, schema, is_taken):
+    # RFC 6750 §2.2; in a form of known properties it is no parameter either.
+    schemes = {"bearer": {"type": "http", "scheme": "bearer"}}
+    about = {"security": [{"bearer": []}], **json_body(schema, media=media)}
+    tool = operation("/x", "post", about=about, components={"securitySchemes": schemes})
+    assert tool.bind({"body": {"a": "1"}})
+    if is_taken:
+        assert tool.bind({"body": {"access_token": "another"}})
+    else:
+        with pytest.raises(InvalidArguments, match=r"body\.Access_token is not a parameter: a credential fills it"):
+            tool.bind({"body": {"Access_token": "another", "access_token": "another"}})
 
 
 def test_unbound_arguments_are_not_run():

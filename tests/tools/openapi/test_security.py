@@ -3,6 +3,8 @@
 import pytest
 
 from tests.tools.openapi.kit import (
+    BASE,
+    Remembers,
     api,
     api_key,
     basic,
@@ -19,10 +21,14 @@ from valetkey.errors import Denied, InvalidArguments
 from valetkey.model.calls import Loan
 from valetkey.model.needs import PUBLIC, Need
 from valetkey.secret import Secret
+from valetkey.tools.openapi.api import OpenApi
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "basic": {"type": "http", "scheme": "Basic"},
+    "digest": {"type": "http", "scheme": "digest"},
+    "negotiate": {"type": "http", "scheme": "Negotiate"},
+    "nothing": {"type": "http"},
     "header": {"type": "apiKey", "in": "header", "name": "X-Key"},
     "query": {"type": "apiKey", "in": "query", "name": "api_key"},
     "cookie": {"type": "apiKey", "in": "cookie", "name": "sid"},
@@ -49,6 +55,7 @@ def wanted(tool):
     ]
 
 
+@pytest.mark.requirement("fault.dead-security", "X-23", "D.scheme-providers")
 @pytest.mark.parametrize(
     ("requirements", "alternatives"),
     [
@@ -62,6 +69,8 @@ def wanted(tool):
         ([["cookie"]], ["api_key", ""]),
         ([["old"]], ["api_key", "bearer_token", "oauth2", "basic_auth", "custom", ""]),
         ([["mtls"]], [""]),
+        ([["digest"]], [""]),
+        ([["negotiate"], ["nothing"]], [""]),
         ([["unknown"]], [""]),
         ([["query"], ["basic"]], ["api_key", "basic_auth", "custom", ""]),
         ([["bearer", "header"]], ["api_key+bearer_token", "bearer_token+custom", "api_key+oauth2", "custom+oauth2",
@@ -75,12 +84,14 @@ def test_what_is_declared_decides_what_fits(requirements, alternatives):
     assert wanted(secured(*requirements)) == alternatives
 
 
+@pytest.mark.requirement("fault.dead-security")
 def test_nothing_declared_anywhere_gets_the_sessions_credential_and_an_empty_list_none():
     undeclared = operation("/x")
     assert undeclared.needs.alternatives == ((Need(provider="session"),), ())
     assert operation("/x", about={"security": []}).needs == PUBLIC
 
 
+@pytest.mark.requirement("fault.dead-security")
 def test_the_documents_own_security_holds_where_an_operation_has_none():
     given = document(
         {"/a": {"get": {}}, "/b": {"get": {"security": []}}},
@@ -92,6 +103,29 @@ def test_the_documents_own_security_holds_where_an_operation_has_none():
     assert tools["get_b"].needs == PUBLIC
 
 
+@pytest.mark.requirement("fault.dead-security")
+def test_security_of_null_is_none_and_of_another_shape_fits_nothing(caplog):
+    def read(own, **more):
+        return api(document({"/x": {"get": {"security": own}}}, components={"securitySchemes": SCHEMES}, **more))
+
+    def found(own, **more):
+        (tool,) = read(own, **more).tools().values()
+        return wanted(tool)
+
+    # `security:` left empty in YAML, under a document that asks for one kind, or for none
+    assert found(None, security=[{"basic": []}]) == ["basic_auth", "custom", ""]
+    assert found(None) == found(None, security=None) == ["session", ""]
+    assert not caplog.records
+    assert found({"basic": []}, security=[{"basic": []}]) == [""]
+    assert [line.getMessage() for line in caplog.records] == [
+        "the security of GET /x is no list: it gets no credential"
+    ]
+    caplog.clear()
+    assert found(None, security={"basic": []}) == [""]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.requirement("D.scheme-providers")
 def test_scopes_and_mapped_providers():
     about = {"security": [{"oauth": ["repo", "user"]}]}
     (tool,) = (
@@ -107,6 +141,7 @@ def test_scopes_and_mapped_providers():
     assert own.needs.alternatives == ((Need(provider="slack", scopes=frozenset({"chat:write"})),),)
 
 
+@pytest.mark.requirement("seed003.openapi")
 @pytest.mark.parametrize(
     ("about", "alternatives"),
     [
@@ -118,13 +153,17 @@ def test_scopes_and_mapped_providers():
         ({"x-auth-type": "custom"}, ["custom", ""]),
         ({"x-auth-type": "none"}, [""]),
         ({"x-basic-auth": True}, ["basic_auth", "custom", ""]),
-        ({"x-auth-type": "nonsense"}, ["session", ""]),
+        ({"x-auth-type": "mtls"}, [""]),
+        ({"x-auth-type": None}, [""]),
+        ({"x-auth-type": ["bearer_token"]}, [""]),
+        ({"x-auth-type": "bearer_token", "security": []}, [""]),
     ],
 )
 def test_the_extensions_of_seed_003(about, alternatives):
     assert wanted(operation("/x", about=about)) == alternatives
 
 
+@pytest.mark.requirement("seed003.bearer")
 @pytest.mark.parametrize(
     ("tool", "loan", "headers", "target"),
     [
@@ -160,11 +199,13 @@ async def test_a_credential_goes_where_its_scheme_says(tool, loan, headers, targ
     assert target_of(request) == target
 
 
+@pytest.mark.requirement("fault.dead-security")
 async def test_a_public_operation_gets_nothing_whatever_was_lent():
     request = await sent(secured(), {}, bearer())
     assert list(request.headers) == ["Accept"]
 
 
+@pytest.mark.requirement("fault.header-error", "fault.header-abuse")
 @pytest.mark.parametrize(("name", "value"), [("X-A", "a\r\nX-B: 1"), ("Host", "evil.example"), ("Cookie", "a=b")])
 async def test_what_no_header_of_a_credential_is_is_not_sent(name, value):
     request = await sent(operation("/x"), {}, Loan(handler="h", headers={name: Secret(value)}))
@@ -177,6 +218,7 @@ async def test_an_argument_cannot_fill_what_a_credential_of_a_custom_kind_fills(
     assert target_of(await sent(exploded, {"q": {"X-A": "model"}}, loan)) == "/x?X-A=model"
 
 
+@pytest.mark.requirement("X-06")
 async def test_the_lent_credential_wins_and_an_argument_in_its_place_is_refused():
     tool = operation("/x", about={"parameters": [param("X-Mine", "header"), param("q", schema={"type": "object"})]})
     with pytest.raises(InvalidArguments, match="X-Mine is filled by the credential"):
@@ -189,6 +231,7 @@ async def test_the_lent_credential_wins_and_an_argument_in_its_place_is_refused(
         keyed.bind({"q": {"API_KEY": "model"}})
 
 
+@pytest.mark.requirement("X-06")
 async def test_a_free_body_cannot_hold_what_a_credential_fills():
     body = {
         "content": {"application/x-www-form-urlencoded": {"schema": {"type": "object", "additionalProperties": True}}}
@@ -200,6 +243,7 @@ async def test_a_free_body_cannot_hold_what_a_credential_fills():
         tool.bind({"api_key": "model"})
 
 
+@pytest.mark.requirement("X-08")
 async def test_a_providers_credential_goes_only_where_it_is_for():
     loan = Loan(handler="github-oauth2", headers={"Authorization": Secret("Bearer gh")}, token=Secret("gh"))
     tool = secured(["marked"])
@@ -215,3 +259,18 @@ async def test_a_providers_credential_goes_only_where_it_is_for():
 def test_what_is_lent_prints_nowhere():
     tool = secured(["query"])
     assert "k3y" not in repr(tool) + repr(tool.bind({})) + repr(lent(tool, api_key()))
+
+
+def test_a_scheme_that_settings_name_and_the_document_has_not_is_told_once(caplog):
+    schemes = {"securitySchemes": {"there": {"type": "oauth2"}}}
+    documents = [document({"/items": {"get": {}}}, components=schemes) for _ in range(2)]
+    tools = OpenApi(
+        document=documents.pop,
+        exchange=Remembers(),
+        base_url=BASE,
+        in_process=False,
+        scheme_providers={"there": "github", "GitHbu": "github"},
+    )
+    assert tools.tools() is not tools.tools()
+    told = [record.getMessage() for record in caplog.records if "scheme_providers" in record.getMessage()]
+    assert told == ["scheme_providers names the security scheme GitHbu, and the OpenAPI document has none of that name"]

@@ -8,6 +8,7 @@ from tests.tools.openapi.kit import api, document, json_body, operation, param
 from valetkey.errors import InvalidArguments
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_each_place_is_in_the_schema_and_collisions_are_told_apart():
     about = {
         "parameters": [param("id", "path"), param("id"), param("id", "cookie"), param("X-Trace", "header")],
@@ -26,6 +27,7 @@ def test_argument_names_are_ones_that_models_take():
     assert all(len(name) <= 64 for name in tool.schema["properties"])
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_references_become_defs_and_the_schema_stands_alone():
     schemas = {
         "Item": {
@@ -48,6 +50,7 @@ def test_references_become_defs_and_the_schema_stands_alone():
     assert tool.schema["$defs"]["Item"]["properties"]["kids"]["items"] == {"$ref": "#/$defs/Item"}
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_openapi_3_0_is_translated():
     schema = {
         "type": "object",
@@ -77,6 +80,7 @@ def test_openapi_3_0_is_translated():
     tool.bind({"a": None, "c": None, "d": None, "b": 1})
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_what_is_read_only_is_not_asked_for():
     schema = {
         "type": "object",
@@ -88,6 +92,7 @@ def test_what_is_read_only_is_not_asked_for():
     assert tool.schema["required"] == ["n"]
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_all_of_objects_is_flattened_and_unions_are_one_argument():
     parts = [
         {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
@@ -98,6 +103,7 @@ def test_all_of_objects_is_flattened_and_unions_are_one_argument():
     assert list(union.schema["properties"]) == ["body"]
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_a_body_that_takes_more_lets_more_through():
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "integer"}}
     tool = operation(method="post", about=json_body(schema))
@@ -106,6 +112,7 @@ def test_a_body_that_takes_more_lets_more_through():
         tool.bind({"more": "x"})
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_an_optional_body_asks_for_its_parts_only_when_it_is_there():
     schema = {"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a"]}
     tool = operation(method="post", about=json_body(schema, required=False))
@@ -114,12 +121,14 @@ def test_an_optional_body_asks_for_its_parts_only_when_it_is_there():
         tool.bind({"b": 1})
 
 
+@pytest.mark.requirement("X-04", "X-25")
 @pytest.mark.parametrize(
     "name",
     [
         *("Authorization", "authorization", "Cookie", "Host", "Content-Length", "Content-Type", "Transfer-Encoding"),
         *("Connection", "Proxy-Authorization", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-IP", "TE"),
         *("X-HTTP-Method-Override", "X-Original-URL", "Upgrade", "Set-Cookie", "X-API-Key", "Origin", "X-User-ID"),
+        *("User-Agent", "Remote-User", "X_Auth_Request_Email", "Cf-Access-Jwt-Assertion", "X-MS-CLIENT-PRINCIPAL"),
         *("Accept", "X-A:b", "X A", "X\r\nB", ""),
     ],
 )
@@ -130,17 +139,22 @@ def test_a_header_that_is_not_a_models_to_say_is_no_parameter(name):
         tool.bind({name or "x": "v"})
 
 
+@pytest.mark.requirement("X-06")
 @pytest.mark.parametrize(("place", "name"), [("query", "api_key"), ("header", "X-Key"), ("cookie", "sid")])
 def test_what_a_scheme_fills_is_no_parameter_anywhere(place, name):
     tool = operation(
         about={"parameters": [param(name, place, required=True), param("access_token")]},
         components={
-            "securitySchemes": {"k": {"type": "apiKey", "in": place, "name": name}, "b": {"type": "http"}},
+            "securitySchemes": {
+                "k": {"type": "apiKey", "in": place, "name": name},
+                "b": {"type": "http", "scheme": "Bearer"},
+            },
         },
     )
     assert tool.schema["properties"] == {}
 
 
+@pytest.mark.requirement("X-32")
 @pytest.mark.parametrize("name", ["connection_id", "user", "scope", "verify_tls", "base_url", "profile", "thread_id"])
 def test_a_model_cannot_choose_how_it_is_called(name):
     tool = operation(about={"parameters": [param("q")]})
@@ -158,6 +172,7 @@ def test_a_header_is_one_parameter_in_any_case():
     assert list(tool.schema["properties"]) == ["x-a"]
 
 
+@pytest.mark.requirement("fault.schemas")
 def test_an_operations_own_parameter_goes_before_its_paths():
     given = document(
         {
@@ -169,3 +184,12 @@ def test_an_operations_own_parameter_goes_before_its_paths():
     )
     (tool,) = api(given).tools().values()
     assert tool.schema["properties"] == {"q": {"type": "boolean"}, "r": {"type": "string"}}
+
+
+def test_a_body_of_schemas_that_each_refer_to_the_next_twice_is_read():
+    doubling = {f"L{at}": {"allOf": [{"$ref": f"#/components/schemas/L{at + 1}"}] * 2} for at in range(14)}
+    schemas = {**doubling, "L14": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+    about = json_body({"$ref": "#/components/schemas/L0"})
+    paths = {f"/{at}": {"post": about} for at in range(3)}
+    tools = api(document(paths, components={"schemas": schemas})).tools()
+    assert [list(tool.schema["properties"]) for tool in tools.values()] == [["a"]] * 3

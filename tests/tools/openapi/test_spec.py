@@ -9,7 +9,7 @@ import yaml
 from tests.tools.openapi.kit import api, document, json_body, param
 from valetkey.errors import ToolsGenerationError
 from valetkey.tools.openapi import spec, yaml_events
-from valetkey.tools.openapi.servers import checked_base, server_of
+from valetkey.tools.openapi.servers import checked_base, prefix_of, server_of
 
 SMALL = document({"/a": {"get": {"operationId": "a"}}})
 
@@ -20,6 +20,7 @@ def refused(data: bytes, name: str = "spec.json") -> str:
     return str(caught.value)
 
 
+@pytest.mark.requirement("D.remote-api")
 @pytest.mark.parametrize("name", ["a.json", "a.yaml", "a.yml", "https://api.example.com/openapi"])
 def test_json_and_yaml_are_read_by_suffix_or_by_what_they_are(name):
     data = json.dumps(SMALL) if "y" not in name.rpartition(".")[2] else yaml.safe_dump(SMALL)
@@ -27,6 +28,7 @@ def test_json_and_yaml_are_read_by_suffix_or_by_what_they_are(name):
     assert spec.parse(b"\xef\xbb\xbf" + data.encode(), name=name) == SMALL
 
 
+@pytest.mark.requirement("X-26")
 @pytest.mark.parametrize(
     ("data", "name", "said"),
     [
@@ -50,12 +52,14 @@ def test_what_is_no_document_is_refused_in_words(data, name, said):
     assert said in refused(data, name)
 
 
+@pytest.mark.requirement("X-26")
 def test_a_document_of_fifty_megabytes_is_refused_unread():
     began = time.process_time()
     assert "larger than 32 MB" in refused(b" " * 50_000_000)
     assert time.process_time() - began < 0.5
 
 
+@pytest.mark.requirement("X-26")
 def test_an_alias_bomb_is_refused_at_once():
     levels = ["l0: &l0 [x, x, x, x, x, x, x, x, x, x]"]
     levels += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12)]
@@ -82,12 +86,14 @@ def test_a_plain_alias_is_read_and_words_of_yaml_stay_words():
     assert found["200"] == "y"
 
 
+@pytest.mark.requirement("X-26")
 @pytest.mark.parametrize("reference", ["https://evil.example/x.json#/a", "other.yaml", "file:///etc/passwd"])
 def test_a_reference_to_another_document_is_refused(reference):
     given = document({"/a": {"get": {"parameters": [{"$ref": reference}]}}})
     assert "refers to another document" in refused(json.dumps(given).encode())
 
 
+@pytest.mark.requirement("X-26")
 def test_circles_of_references_end():
     schemas = {
         "Node": {"type": "object", "properties": {"next": {"$ref": "#/components/schemas/Node"}}},
@@ -103,6 +109,7 @@ def test_circles_of_references_end():
     assert time.process_time() - began < 1
 
 
+@pytest.mark.requirement("X-26")
 def test_a_long_chain_of_references_is_no_recursion():
     schemas = {
         f"S{n}": {"type": "object", "properties": {"x": {"$ref": f"#/components/schemas/S{n + 1}"}}}
@@ -114,6 +121,7 @@ def test_a_long_chain_of_references_is_no_recursion():
     assert len(tool.schema["$defs"]) == 5000
 
 
+@pytest.mark.requirement("X-26")
 @pytest.mark.parametrize("kind", ["json", "yaml"])
 def test_ten_thousand_operations_take_less_than_two_seconds(kind):
     about = {"summary": "Does it", "parameters": [param("id", "path", {"type": "integer"}), param("q")]}
@@ -150,6 +158,7 @@ def test_a_broken_operation_is_left_out_with_a_warning_and_the_others_stay(caplo
     assert "GET /lost is left out" in caplog.text
 
 
+@pytest.mark.requirement("X-07")
 @pytest.mark.parametrize(
     ("servers", "spec_url", "base"),
     [
@@ -173,6 +182,19 @@ def test_where_the_api_is(servers, spec_url, base):
 
 
 @pytest.mark.parametrize(
+    ("url", "root", "prefix"),
+    [
+        *(("/v1", "", "/v1"), ("/v1/", "", "/v1"), ("v1", "", "/v1"), ("../v1", "", "/v1"), ("/", "", "")),
+        *(("/v1", "/v1", ""), ("/v1/x", "/v1", "/x"), ("/v10", "/v1", "/v10"), ("/v1?a=b#c", "", "/v1")),
+        *(("https://a.example/v1", "", ""), ("//a.example/v1", "", ""), ("//[", "", ""), ("{nowhere}", "", "")),
+    ],
+)
+def test_a_relative_server_is_a_path_within_the_app(url, root, prefix):
+    assert prefix_of(document({}, servers=[{"url": url}]), root=root) == prefix
+
+
+@pytest.mark.requirement("X-07", "X-08")
+@pytest.mark.parametrize(
     "url",
     ["https://evil.example/v1", "//evil.example", "https://api.example.com.evil.example", "http://api.example.com/"],
 )
@@ -181,6 +203,7 @@ def test_a_fetched_document_cannot_send_credentials_elsewhere(url):
         server_of(document({}, servers=[{"url": url}]), spec_url="https://api.example.com/openapi.json")
 
 
+@pytest.mark.requirement("X-08")
 @pytest.mark.parametrize(
     "url",
     [

@@ -19,6 +19,7 @@ class Fails(Remembers):
         raise self.error
 
 
+@pytest.mark.requirement("D.time-outs")
 async def test_a_request_asks_for_its_beginning_before_the_call_is_out_of_time():
     request = await sent(operation("/x"), {}, deadline=4.0)
     assert request.deadline == pytest.approx(3.8)
@@ -27,6 +28,7 @@ async def test_a_request_asks_for_its_beginning_before_the_call_is_out_of_time()
     assert request.cap == 1_048_576
 
 
+@pytest.mark.requirement("R-31", "X-22")
 @pytest.mark.parametrize(("was_sent", "said"), [(True, "It may have been carried out"), (False, "It was not sent")])
 async def test_a_post_that_timed_out_is_not_repeated(was_sent, said):
     exchange = Fails(ExchangeFailed("late", sent=was_sent, late=True))
@@ -36,6 +38,7 @@ async def test_a_post_that_timed_out_is_not_repeated(was_sent, said):
     assert len(exchange.requests) == 1
 
 
+@pytest.mark.requirement("R-31")
 async def test_another_failure_of_the_exchange_is_told_as_it_is():
     exchange = Fails(ExchangeFailed("api.example.com broke off", sent=True))
     tool = operation("/x", exchange=exchange)
@@ -44,6 +47,7 @@ async def test_another_failure_of_the_exchange_is_told_as_it_is():
     assert len(exchange.requests) == 1
 
 
+@pytest.mark.requirement("X-17")
 async def test_a_remote_401_tells_the_road_where_it_came_from_without_the_query():
     exchange = Remembers(Response(status=401, headers=(("content-type", "application/json"),), body=b'{"detail":"no"}'))
     tool = operation("/x", about={"parameters": [param("q")]}, exchange=exchange)
@@ -57,6 +61,7 @@ async def test_a_remote_401_tells_the_road_where_it_came_from_without_the_query(
     assert rejection(wrapped, frozenset()) is Rejection.LIKELY
 
 
+@pytest.mark.requirement("X-07")
 async def test_servers_of_a_document_or_an_operation_do_not_move_it():
     elsewhere = [{"url": "https://evil.example"}]
     paths = {"/x": {"servers": elsewhere, "get": {"operationId": "x", "servers": elsewhere}}}
@@ -76,11 +81,13 @@ def test_tools_are_made_anew_only_for_another_document():
     assert list(offered.marked) == ["get_b"]
 
 
+@pytest.mark.requirement("d15.approval")
 @pytest.mark.parametrize("mark", ["true", 1, None, "yes", False])
 def test_only_true_marks_an_operation(mark):
     assert operation("/x", about={"x-requires-approval": mark}).requires_approval is False
 
 
+@pytest.mark.requirement("X-25")
 def test_methods_that_are_none_are_no_tools():
     given = document({"/x": {"get": {}, "GET\r\nX: y": {}, "trace": {}, "connect": {}, "query": {}, "summary": "s"}})
     assert list(api(given).tools()) == ["get_x"]

@@ -1,5 +1,7 @@
 """Arguments are judged strictly, and errors name what and never repeat a value: row X-28."""
 
+import signal
+
 import pytest
 
 from valetkey.errors import InvalidArguments
@@ -21,6 +23,7 @@ def judged(schema, value):
     return said
 
 
+@pytest.mark.requirement("fault.schemas", "X-28")
 @pytest.mark.parametrize(
     ("schema", "good", "bad", "said"),
     [
@@ -61,6 +64,7 @@ def test_each_keyword(schema, good, bad, said):
     assert said in judged(schema, bad)
 
 
+@pytest.mark.requirement("X-28")
 @pytest.mark.parametrize(
     "value",
     [float("nan"), float("inf"), "\ud800", {"x": {1, 2}}, b"x", 1 << 2000, {1: 2}, object()],
@@ -76,6 +80,7 @@ def test_what_is_wrong_with_the_choice_that_is_meant_is_told():
     assert "fits none of its 2 choices" in judged({"oneOf": [cat, dog]}, {"kind": "bird"})
 
 
+@pytest.mark.requirement("X-28")
 def test_too_large_and_too_deep_are_refused():
     deep: list = []
     for _ in range(100):
@@ -84,6 +89,7 @@ def test_too_large_and_too_deep_are_refused():
     assert "nested deeper" in judged({}, deep)
 
 
+@pytest.mark.requirement("X-28")
 def test_a_pattern_cannot_take_long():
     assert "must match" in judged({"pattern": "^(a+)+$"}, "a" * 50_000 + "!")
     assert judged({"pattern": "(?=lookahead)"}, "x") == ""  # this engine has none; the API judges
@@ -98,3 +104,76 @@ def test_a_schema_that_refers_to_itself_for_ever_ends():
 def test_arguments_that_are_no_object_are_refused():
     with pytest.raises(InvalidArguments, match="must be an object, not array"):
         check("t", [], {"type": "object"})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def soon():
+    """Whatever takes longer than a few seconds is ended."""
+
+    def end(*_):
+        pytest.fail("the loop would stand still for seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, 4)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def ref(name):
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def nested(**levels):
+    value: object = 5
+    for _ in range(40):
+        value = {**levels, "child": value, "tag": "b"}
+    return value
+
+
+OPTIONAL = {"A": {"type": "object", "properties": {"child": {"anyOf": [ref("A"), {"type": "null"}]}}}}
+ENDING = {"type": "integer"}
+
+
+def tagged(name):
+    properties = {"tag": {"const": name}, "child": {"oneOf": [ref("B"), ref("C"), ENDING]}}
+    return {"type": "object", "properties": properties, "required": ["tag"]}
+
+
+DISCRIMINATED = {"A": {"oneOf": [ref("B"), ref("C")]}, "B": tagged("a"), "C": tagged("b")}
+DOUBLED = {
+    "A": {"type": ["object", "integer"], "properties": {"child": ref("A")}, "patternProperties": {"^c": ref("A")}}
+}
+DOUBLING = {f"A{at or ''}": {"allOf": [ref(f"A{at + 1}")] * 2} for at in range(40)} | {"A40": ENDING}
+ROUND = {"A": {"anyOf": [ref("A"), ref("A"), ref("B")]}, "B": {"anyOf": [ref("B"), ref("A")]}}
+NAMES: dict[str, object] = {"A": {"patternProperties": {f"^{at}x": {} for at in range(50)}}}
+
+
+@pytest.mark.requirement("X-28")
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(
+    ("definitions", "value", "said"),
+    [
+        (OPTIONAL, nested(), "must be object or null, not integer"),  # child: Node | None
+        (DISCRIMINATED, nested(), ""),
+        (DOUBLED, nested(), ""),
+        (DOUBLING, 1, ""),
+        (DOUBLING, "x", "must be integer, not string"),
+        (ROUND, 1, "take too long to judge"),
+        (NAMES, dict.fromkeys(map(str, range(50_000))), "take too long to judge"),
+        ({"A": {"items": {"type": "string"}}}, [1] * 200_000, "a[0] must be string"),
+        ({"A": {"enum": [[at] for at in range(5000)]}}, [{"a": at} for at in range(15_000)], "must be one of [0], [1]"),
+        # integers that have the same hash: a megabyte of JSON
+        ({"A": {"uniqueItems": True}}, [(2**61 - 1) * at for at in range(1, 42_000)], ""),
+    ],
+    ids=["optional", "tagged", "twice", "allOf", "allOf-wrong", "round", "names", "items", "enum", "hashes"],
+)
+def test_judging_takes_time_that_grows_with_the_arguments_only(definitions, value, said):
+    whole = {"type": "object", "properties": {"a": ref("A")}, "$defs": definitions}
+    try:
+        check("t", {"a": value}, whole)
+    except InvalidArguments as error:
+        assert said
+        assert said in str(error)  # noqa: PT017  # some fit
+    else:
+        assert not said

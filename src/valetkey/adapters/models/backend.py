@@ -147,8 +147,14 @@ class Backend:
                 )
         if calls:
             self._thoughts.keep(response, calls)
-            return [
-                ToolCall(id=call.tool_call_id, tool=names.meant(call.tool_name), arguments=call.args_as_dict())
-                for call in calls
-            ]
+            return [_called(call, names.meant(call.tool_name)) for call in calls]
         return [f"\n\n{note}" if said else note] if note else []
+
+
+def _called(call: ToolCallPart, tool: str) -> ToolCall:
+    """The call; what was written for its arguments is dropped where it is no JSON object."""
+    try:
+        arguments = call.args_as_dict(raise_if_invalid=True)
+    except (ValueError, AssertionError):
+        return ToolCall(id=call.tool_call_id, tool=tool, broken=True)
+    return ToolCall(id=call.tool_call_id, tool=tool, arguments=arguments)

@@ -16,7 +16,10 @@ from valetkey.adapters.models.faults import model_error, no_key
 from valetkey.adapters.models.hangup import hanging_up, note_connections
 from valetkey.adapters.models.ids import ModelId
 from valetkey.errors import ModelError
+from valetkey.logs import speaking
 from valetkey.ports.agents import ModelChoice
+from valetkey.scrub import Scrubber
+from valetkey.secret import Secret
 
 CONNECT_SECONDS = 10.0
 THREADS = 512
@@ -67,10 +70,19 @@ def _client(choice: ModelChoice) -> Any:
         keys["aws_secret_access_key"] = choice.secret_access_key.reveal()
         keys["aws_session_token"] = choice.session_token.reveal() if choice.session_token else None
     session = boto3.Session(**keys)
-    if session.get_credentials() is None and not os.getenv("AWS_BEARER_TOKEN_BEDROCK"):
+    credentials = session.get_credentials()
+    bearer = os.getenv("AWS_BEARER_TOKEN_BEDROCK", "")
+    if credentials is None and not bearer:
         return None
+
+    def hide(**_: Any) -> None:
+        frozen = None if credentials is None else credentials.get_frozen_credentials()
+        values = [bearer, *((frozen.secret_key, frozen.token) if frozen is not None else ())]
+        # Not left again: it ends with the request's thread's own copy of the context.
+        speaking(Scrubber([Secret(value) for value in values if value])).__enter__()
+
     region = choice.region or os.getenv("AWS_REGION") or session.region_name or REGION
-    return session.client(
+    client = session.client(
         "bedrock-runtime",
         region_name=region,
         config=Config(
@@ -80,3 +92,6 @@ def _client(choice: ModelChoice) -> Any:
             max_pool_connections=POOLED,
         ),
     )
+    # botocore signs, and logs what it signs, right after this.
+    client.meta.events.register("before-call.bedrock-runtime", hide)
+    return client

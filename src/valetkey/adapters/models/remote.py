@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from valetkey.adapters.home import HomeLoop
 from valetkey.adapters.models.ids import read_id
 from valetkey.errors import ModelError
+from valetkey.logs import speaking
 from valetkey.ports.agents import Message, ModelChoice, ModelFault, ToolCall
+from valetkey.scrub import Scrubber
 
 _log = logging.getLogger("valetkey")
 
@@ -49,6 +51,9 @@ class RemoteModel:
             opener: loads and opens it; called on the model's own loop.
         """
         self._choice = choice
+        self._secrets = [
+            secret for secret in (choice.secret_access_key, choice.session_token, choice.api_key) if secret is not None
+        ]
         self._shown = read_id(choice.model_id).shown
         self._opener = opener
         self._home = HomeLoop()
@@ -115,10 +120,11 @@ class RemoteModel:
     ) -> ModelError | None:
         """Hand over every piece; what went wrong, if anything. On the model's own loop."""
         try:
-            opened = await self._open()
-            async with aclosing(opened.answer(messages, tools, system=system, stream=stream)) as pieces:
-                async for piece in pieces:
-                    hand_over(piece)
+            with speaking(Scrubber(self._secrets)):
+                opened = await self._open()
+                async with aclosing(opened.answer(messages, tools, system=system, stream=stream)) as pieces:
+                    async for piece in pieces:
+                        hand_over(piece)
         except ModelError as error:
             return ModelError(error.message, fault=error.fault)  # one of its own for each who waits
         except ImportError:

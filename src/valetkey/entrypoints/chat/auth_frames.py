@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
@@ -23,9 +24,13 @@ LONGEST = 16_384
 """Characters of one value."""
 
 MOST_HEADERS = 16
-"""Custom headers; all together have the length of two values."""
+"""Custom headers."""
+
+LONGEST_HEADERS = 8_192
+"""Characters of them together: what servers take of one request's headers."""
 
 _SPELT = 64
+_RUNS = re.compile(r"([\\%&])\1{4}")  # each may be read in many ways when it comes back: looking for it takes long
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, half characters, breaks
 
 
@@ -119,13 +124,14 @@ def _custom(frame: Mapping[str, Any], _: AuthSettings) -> SessionCredential:
             raise AuthenticationError(f"Invalid auth message: the value of {name} must be ASCII")
         if not value.strip(" "):
             raise AuthenticationError(f"Invalid auth message: the value of {name} must not be empty")
+        _check_runs(f"the value of {name}", value)
         headers[name] = value.strip(" ")
     if len({name.lower() for name in headers}) < len(headers):
         raise AuthenticationError("Invalid auth message: custom_headers has a name twice")
     size = sum(len(name) + len(value) for name, value in headers.items())
-    if len(headers) > MOST_HEADERS or size > 2 * LONGEST:
+    if len(headers) > MOST_HEADERS or size > LONGEST_HEADERS:
         raise AuthenticationError(
-            f"Invalid auth message: custom_headers has more than {MOST_HEADERS} headers or {2 * LONGEST} characters"
+            f"Invalid auth message: custom_headers has more than {MOST_HEADERS} headers or {LONGEST_HEADERS} characters"
         )
     return SessionCredential(kind=SessionKind.CUSTOM, headers=_secret(headers))
 
@@ -152,6 +158,7 @@ def _text(frame: Mapping[str, Any], name: str) -> str:
         _wrong(name)
     if len(value) > LONGEST:
         raise AuthenticationError(f"Invalid auth message: {name} is longer than {LONGEST} characters")
+    _check_runs(name, value)
     return value
 
 
@@ -166,6 +173,11 @@ def _word(frame: Mapping[str, Any], name: str) -> str:
 def _hides(text: str) -> bool:
     """Whether it holds what nobody sees and a header cannot carry: line breaks, control characters."""
     return any(unicodedata.category(char) in _UNSEEN for char in text)
+
+
+def _check_runs(name: str, value: str) -> None:
+    if _RUNS.search(value):
+        raise AuthenticationError(f"Invalid auth message: {name} must not have five of \\, % or & in a row")
 
 
 def _need(fields: Mapping[str, str], text: str) -> None:

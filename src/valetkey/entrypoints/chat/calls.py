@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 from valetkey.connections.session import SESSION
 from valetkey.entrypoints.chat.rooms import Chat
 from valetkey.entrypoints.chat.session import ChatSession
-from valetkey.entrypoints.chat.sizes import sized
+from valetkey.entrypoints.chat.sizes import fitted, sized
 from valetkey.entrypoints.chat.voice import Voice
 from valetkey.entrypoints.chat.waiting import Questions
 from valetkey.entrypoints.pocket.text import text_of
-from valetkey.errors import AmbiguousConnection, ApprovalRequired, AuthRequired, InvalidArguments, ValetkeyError
+from valetkey.errors import (
+    AmbiguousConnection,
+    ApprovalRequired,
+    AuthRequired,
+    InvalidArguments,
+    ToolFailed,
+    ValetkeyError,
+)
 from valetkey.logs import log_call
 from valetkey.model.calls import Call, Lent, ToolResult
 from valetkey.model.connections import Connection
 from valetkey.model.needs import Needs
 from valetkey.ports.agents import ToolCall
 from valetkey.ports.world import VISIT
+from valetkey.scrub import Scrubber
+from valetkey.tools.openapi.tool import OpenApiTool
 from valetkey.tools.tool import Tool
 
 AT_ONCE = 16
@@ -42,9 +51,9 @@ INTERRUPTED = "Interrupted: the person stopped this before the result was there.
 UNDONE = "Interrupted: the person stopped this before it was called."
 EMPTY = "(nothing)"
 
-_STATUS = re.compile(r"HTTP (\d{3})\b")
 _FAILED = "There was an error while executing the tool: "
 _TIMED_OUT = "timeout tool call: "
+_TIMEOUT = "Request timeout"
 
 _log = logging.getLogger("valetkey")
 
@@ -121,22 +130,29 @@ class Calls:
         }
         await self._voice.say("tool_progress", f"Calling {call.tool}... {place}", **about, status="running")
         if seen is None:
-            result = ToolResult(value=f"Unknown tool: {call.tool}", failed=True)
+            result, kind = ToolResult(value=f"Unknown tool: {call.tool}", failed=True), "unknown_tool"
         else:
-            result = await self._called(call, seen, about)
+            result, kind = await self._called(call, seen, about)
         scrubber = await self._voice.renew()
         text = scrubber.text(str(result.value))
         told = sized(text, self._chat.config)
         outcome = Outcome(
             call=call,
             text=told if told.strip() else EMPTY,
-            shown=told if result.failed or told is not text else _value(text),
+            shown=fitted([told if result.failed or told is not text else _value(text)])[0],
             failed=result.failed,
         )
         self._ended[call.id] = outcome
         seconds = round(clock.monotonic() - began, 3)
         lent = () if seen is None else seen.lent
-        self._note(call, outcome, seconds, lent)
+        log_call(
+            session=self._session.id,
+            operation=call.tool,
+            outcome=kind,
+            seconds=seconds,
+            credential=", ".join(dict.fromkeys(_kind_of(each) for each in lent)),
+            loud=self._chat.config.log_api_calls,
+        )
         await self._voice.say(
             "tool_progress",
             f"{call.tool} finished {place}",
@@ -147,8 +163,8 @@ class Calls:
             account=account_of(lent),
         )
 
-    async def _called(self, call: ToolCall, tool: _Seen, about: Mapping[str, Any]) -> ToolResult:
-        """The call's result, after as many questions as it takes; a failure is a text, too."""
+    async def _called(self, call: ToolCall, tool: _Seen, about: Mapping[str, Any]) -> tuple[ToolResult, str]:
+        """The call's result, after as many questions as it takes; a failure is a text, too. And what the log says."""
         asked = Call(
             tool=call.tool,
             needs=tool.needs,
@@ -161,15 +177,19 @@ class Calls:
             try:
                 result = await self._travelled(tool, asked)
                 if isinstance(result, ToolResult):
-                    return replace(result, value=_plain(str(result.value))) if result.failed else result
+                    told = replace(result, value=_plain(str(result.value))) if result.failed else result
+                    return told, tool.outcome(told)
+                kind = result.code
                 await self._voice.say("tool_progress", f"{call.tool} waits for you", **about, status="waiting")
                 why = await self._questions.answered(result, call)
             except Exception as error:  # noqa: BLE001 - whatever broke, the model is told, and the chat goes on
                 why = self._told(call, error)
+                kind = error.code if isinstance(error, ValetkeyError) else type(error).__name__
             if why:
-                return ToolResult(value=why, failed=True)
+                return ToolResult(value=why, failed=True), kind
             await self._voice.say("tool_progress", f"{call.tool} goes on", **about, status="running")
-        return ToolResult(value="This call asks for one account or approval after the other. Stop it.", failed=True)
+        endless = "This call asks for one account or approval after the other. Stop it."
+        return ToolResult(value=endless, failed=True), kind
 
     async def _travelled(self, tool: _Seen, asked: Call) -> ToolResult | AuthRequired | ApprovalRequired:
         try:
@@ -200,25 +220,21 @@ class Calls:
 
         return reached
 
-    def _note(self, call: ToolCall, outcome: Outcome, seconds: float, lent: Sequence[Connection]) -> None:
-        status = _STATUS.match(outcome.text) if outcome.failed else None
-        log_call(
-            session=self._session.id,
-            operation=call.tool,
-            outcome=status[1] if status else "failed" if outcome.failed else "ok",
-            seconds=seconds,
-            credential=", ".join(dict.fromkeys(_kind_of(each) for each in lent)),
-            loud=self._chat.config.log_api_calls,
-        )
+
+def results_of(outcomes: Sequence[Outcome], scrubber: Scrubber) -> tuple[dict[str, Any], ...]:
+    """``tool_results`` of one answer, as long together as a frame may be."""
+    shown: Any = scrubber.value([outcome.shown for outcome in outcomes])
+    return tuple(replace(outcome, shown=value).frame() for outcome, value in zip(outcomes, fitted(shown), strict=True))
 
 
 class _Seen:
-    """A tool, watched: whether it was reached, and what it was lent."""
+    """A tool, watched: whether it was reached, what it was lent, which HTTP status it met."""
 
     def __init__(self, tool: Tool, reached: Callable[[], Awaitable[None]]) -> None:
         self._tool = tool
         self._reached = reached
         self.lent: tuple[Connection, ...] = ()
+        self._status: int | None = None
         self.name = tool.name
         self.description = tool.description
         self.schema = tool.schema
@@ -227,9 +243,22 @@ class _Seen:
         self.bind = tool.bind
 
     async def run(self, lent: Lent, arguments: Mapping[str, object]) -> object:
-        self.lent = lent.connected.connections
+        self.lent, self._status = lent.connected.connections, None
         await self._reached()
+        if isinstance(self._tool, OpenApiTool):
+            return await self._tool.run(lent, arguments, heard=self._heard)
         return await self._tool.run(lent, arguments)
+
+    def _heard(self, status: int) -> None:
+        self._status = status
+
+    def outcome(self, result: ToolResult) -> str:
+        """For the log: the status, where there was one, else the kind of error."""
+        if self._status is not None and (not result.failed or self._status >= HTTPStatus.BAD_REQUEST):
+            return str(self._status)
+        if not result.failed:
+            return "ok"
+        return "timeout" if str(result.value).startswith(_TIMEOUT) else ToolFailed.code
 
 
 def account_of(lent: Sequence[Connection]) -> Any:
@@ -250,7 +279,7 @@ def _kind_of(connection: Connection) -> str:
 def _plain(text: str) -> str:
     """A failure without the road's own words for it."""
     if text.startswith(_TIMED_OUT):
-        return "Request timeout"
+        return _TIMEOUT
     return text.removeprefix(_FAILED) or "The tool failed."
 
 

@@ -15,9 +15,9 @@ from valetkey.connections.session import SessionCredential, SessionKind, handler
 from valetkey.connections.session_credential import API_KEY_HEADER, credential_of
 from valetkey.connections.session_tokens import ClientTokens, TokenClient
 from valetkey.entrypoints.chat.auth_frames import KINDS, read_auth
-from valetkey.entrypoints.chat.headers import check_name
+from valetkey.entrypoints.chat.headers import check_name, is_value
 from valetkey.entrypoints.chat.verified import GENERIC, NO_CONNECTION, TIMED_OUT, failed, judge
-from valetkey.errors import ExchangeFailed, ValetkeyError
+from valetkey.errors import AuthenticationError, ExchangeFailed, ValetkeyError
 from valetkey.ports.world import Fetcher, Request, Response, Trust
 from valetkey.secret import Secret
 from valetkey.wiring import build
@@ -140,7 +140,7 @@ class AuthenticationHandler:
         Raises:
             ValueError: OAuth 2 without a token URL.
             ProviderUnavailable: the token endpoint gave no token.
-            AuthenticationError: a header is none that credentials may set.
+            AuthenticationError: a header is none that credentials may set, or cannot have that value.
         """
         kind, config = self._kind, tool_auth_config or {}
         if kind is None:
@@ -161,7 +161,9 @@ class AuthenticationHandler:
         loan = session_handler(handler_name(kind)).loan(credential)
         headers.update({name: value.reveal() for name, value in loan.headers.items()})
         if kind is SessionKind.CUSTOM:
-            headers.update(config.get("custom_headers") or {})
+            further = config.get("custom_headers") or {}
+            _check_values(further)
+            headers.update(further)
         return headers
 
     async def verify_credentials_remote(
@@ -206,6 +208,8 @@ class AuthenticationHandler:
         for name in given.custom_headers if kind is SessionKind.CUSTOM else ():
             check_name(name, "custom_headers")
         check_name(given.api_key_header, "api_key_header")
+        placed = {"bearer_token": given.bearer_token, "api_key": given.api_key, **given.custom_headers}
+        _check_values({name: value for name, value in placed.items() if value is not None})
         return SessionCredential(
             kind=kind,
             fields={name: Secret(value) for name, value in values.items() if value is not None},
@@ -231,6 +235,12 @@ class AuthenticationHandler:
             lifetime = _UNTOLD if answer.lifetime is None else answer.lifetime
             self._token = token_url, now + _EARLY * lifetime, answer.access_token
             return answer.access_token
+
+
+def _check_values(values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        if not isinstance(value, str) or not is_value(value):
+            raise AuthenticationError(f"The value of {name} must be ASCII text without line breaks")
 
 
 class _Lent:

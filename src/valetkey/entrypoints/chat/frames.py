@@ -22,8 +22,10 @@ EMPTY = "Empty message"
 BUSY = "The last message is still being answered. Wait for the answer, or send cancel first."
 SIGN_IN_FIRST = "Authentication is required before sending messages. Please authenticate first."
 UNENCRYPTED = (
-    "Credentials are not taken over an unencrypted connection. Connect with wss, or set allow_insecure_transport."
+    "Credentials are not taken over an unencrypted connection. Connect with wss; behind a proxy that ends TLS set"
+    " trusted_proxies. Or set allow_insecure_transport."
 )
+TOO_MANY_SIGN_INS = "Too many sign-ins, try again in {} s"
 NO_TEXT = "Invalid message: expected text"
 NO_OBJECT = "Invalid message: expected a JSON object"
 NO_STRING = "Invalid message: message must be a string"

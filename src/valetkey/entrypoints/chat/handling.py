@@ -9,15 +9,16 @@ from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from valetkey.entrypoints.chat import frames
+from valetkey.entrypoints.chat.attempts import Attempts
 from valetkey.entrypoints.chat.credentials import read_auth
 from valetkey.entrypoints.chat.handshake import is_shielded
-from valetkey.entrypoints.chat.history import rescrub, scrubber_of
+from valetkey.entrypoints.chat.history import at_ease, rescrub
 from valetkey.entrypoints.chat.registry import Sessions
 from valetkey.entrypoints.chat.seats import Seat, cancelled
 from valetkey.entrypoints.chat.session import Frame
 from valetkey.entrypoints.chat.turn import run_turn
 from valetkey.entrypoints.chat.verify import verify
-from valetkey.entrypoints.chat.waiting import answer_approval
+from valetkey.entrypoints.chat.waiting import answer_approval, withdraw_approvals
 from valetkey.errors import AuthenticationError, RateLimited, ValetkeyError
 from valetkey.identity.verifiers.vouched import CHAT
 from valetkey.limits import Limit
@@ -44,7 +45,8 @@ class Conversation:
         self._sessions = sessions
         self._seat = seat
         self._session = seat.session
-        self._shielded = is_shielded(connection, chat.mounted.base_url)
+        self._shielded = is_shielded(connection, chat.mounted.base_url, chat.mounted.serving.trusted_proxies)
+        self._attempts = Attempts(chat, self._session)
         self._verifying: asyncio.Task[None] | None = None
         self._scrubber: tuple[tuple[Secret, ...], Scrubber] = ((), Scrubber(()))
         self._handlers: dict[str, Handler] = {
@@ -81,16 +83,23 @@ class Conversation:
     async def send(self, frame: Frame) -> None:
         """Send one frame, without a credential of the session in it."""
         secrets = self._chat.system.sessions.secrets(self._session.id)
-        if secrets:
+        if not secrets:
+            self._scrubber = (), Scrubber(())  # what was forgotten is in no memory of ours
+        else:
             known = self._scrubber[0]
             if len(known) != len(secrets) or not all(map(is_, known, secrets)):
                 self._scrubber = secrets, Scrubber(secrets)
-            frame = cast("Frame", self._scrubber[1].value(frame))
+            frame = await self._scrubbed(frame)
         self._session.seen_at = self._chat.system.clock.monotonic()
         await self._seat.outbox.put(frames.write(frame))
 
+    async def _scrubbed(self, frame: Frame) -> Frame:
+        scrubber = self._scrubber[1]
+        return cast("Frame", await at_ease(lambda: scrubber.value(frame), len(frames.write(frame))))
+
     async def end(self) -> None:
         """Stop what was begun besides the turn."""
+        self._scrubber = (), Scrubber(())
         await self._not_verifying()
 
     async def _tell(self, kind: str, message: str | None = None, /, **fields: Any) -> None:
@@ -153,9 +162,11 @@ class Conversation:
         await self._tell("cancelled", frames.CANCELLED if ran else frames.NOTHING_RUNS)
 
     async def _clear(self, _: Mapping[str, Any]) -> None:
-        await cancelled(self._session)
+        ran = await cancelled(self._session)
         self._session.said.clear()
         self._session.turns.clear()
+        if ran:
+            await self._tell("cancelled", frames.CANCELLED)
         await self._tell("history_cleared", frames.CLEARED)
 
     async def _history(self, _: Mapping[str, Any]) -> None:
@@ -196,6 +207,10 @@ class Conversation:
         if not (self._shielded or config.allow_insecure_transport):
             await self._error(frames.UNENCRYPTED)
             return
+        wait = self._attempts.take()
+        if wait:
+            await self._error(frames.TOO_MANY_SIGN_INS.format(wait))
+            return
         await self._not_verifying()
         session = self._session
         session.display_name = ""
@@ -206,7 +221,9 @@ class Conversation:
             credential,
             ttl=config.auth_token_cache_ttl,
             token_hosts=config.token_url_hosts,
+            ready=False,
         )
+        await self._rescrub()
         # A turn that began as somebody does not go on as somebody else.
         if replaced and await cancelled(session):
             await self._tell("cancelled", frames.REPLACED)
@@ -219,8 +236,13 @@ class Conversation:
     async def _verified(self, spelt: str) -> None:
         me = asyncio.current_task()
         try:
+            await self._attempts.look()
             name = await verify(self._chat, self._session)
+            # Again: of many that came at once, one may not be good after the others were wrong too often.
+            await self._attempts.look()
         except ValetkeyError as error:
+            if isinstance(error, AuthenticationError):
+                await self._attempts.failed(error)
             self._chat.system.sessions.forget(self._session.id)
             self._session.credential = ""
             await self._tell("auth_failed", error.message, auth_type=spelt)
@@ -232,13 +254,20 @@ class Conversation:
 
     async def _configured(self, spelt: str, name: str | None) -> None:
         session = self._session
+        await withdraw_approvals(self._chat, session)
+        self._chat.system.sessions.ready(session.id)
         session.credential = spelt
         session.display_name = name or ""
-        rescrub(session, await scrubber_of(self._chat, session))
+        await self._rescrub()  # of a token that was fetched to verify it
         if name:
             await self._tell("auth_configured", f"Authenticated as {name}", auth_type=spelt, display_name=name)
         else:
             await self._tell("auth_configured", f"Authentication configured: {spelt}", auth_type=spelt)
+
+    async def _rescrub(self) -> None:
+        """Star out of what was said what this ``auth`` made known: earlier ones did so with theirs."""
+        present = self._chat.system.sessions.secrets(self._session.id, past=False)
+        await rescrub(self._session, Scrubber(present))
 
     async def _not_verifying(self) -> None:
         verifying, self._verifying = self._verifying, None

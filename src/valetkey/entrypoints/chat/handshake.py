@@ -6,8 +6,9 @@ import hashlib
 import ipaddress
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from valetkey.entrypoints.web.hosts import by_https, host_name, is_loopback, own_hosts
-from valetkey.entrypoints.web.presented import client_address, session_cookie
+from valetkey.entrypoints.web.presented import client_address, is_among, session_cookie
 from valetkey.model.hosts import is_loopback as is_loopback_address
 from valetkey.ports.world import Entropy
 
@@ -31,6 +32,10 @@ NOT_THIS_PAGE = (
     "This chat does not answer pages of {origin}. Whoever runs it can name that origin in cors_origins, or set"
     " public_base_url where a proxy changes the name."
 )
+FOREIGN = (
+    "A page of {origin} may open this chat for nobody but its visitor as such, and here somebody may be signed in by"
+    " their browser. Whoever runs it can name that origin in cors_origins: * is for chats without a sign-in."
+)
 NO_PAGE = "A request with a cookie has to say from which page it comes. Send Origin, or no cookie."
 
 _COOKIE = "valetkey-chat"
@@ -39,6 +44,15 @@ _FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "cf-connecting-ip", "tr
 _TEST_CLIENT = "testclient"  # how Starlette's TestClient calls its peer; no network gives that name
 _TEST_SERVER = "testserver"
 _log = logging.getLogger("valetkey")
+
+
+class Opener(StrEnum):
+    """Whose page opens a WebSocket: none at all, ours, one that ``cors_origins`` names, or any other one."""
+
+    PROGRAM = "program"
+    OURS = "ours"
+    NAMED = "named"
+    FOREIGN = "foreign"
 
 
 class Refused(Exception):
@@ -62,13 +76,16 @@ class Browser:
     Attributes:
         connection: theirs; without cookies, where those do not count.
         address: from where; empty where nothing tells.
-        mark: the SHA-256 of the browser's chat cookie, hexadecimal: of the one it brought, else of the one it is given.
+        opener: whose page it is.
+        mark: the SHA-256 of the browser's chat cookie, hexadecimal: of the one it brought, else of the one it is given;
+            empty for a page that is neither ours nor named.
         brought: whether it brought one.
         given: the header that gives it one; empty: it has one.
     """
 
     connection: HTTPConnection
     address: str
+    opener: Opener
     mark: str
     brought: bool
     given: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
@@ -88,10 +105,13 @@ class Threshold:
             Refused: 400, 403, 421.
         """
         self.check_host(connection)
-        if not self._counts_cookies(connection):
+        opener = self._opener(connection)
+        if opener in (Opener.PROGRAM, Opener.FOREIGN):
             connection = _without_cookies(connection)
         mounted = self._chat.mounted
         address = client_address(connection.scope, mounted.serving.trusted_proxies)
+        if opener is Opener.FOREIGN:  # neither does it change by which cookie the browser is known
+            return Browser(connection=connection, address=address, opener=opener, mark="", brought=False)
         mark = browser_of(connection, self._chat)
         given: tuple[tuple[bytes, bytes], ...] = ()
         brought = bool(mark)
@@ -99,7 +119,7 @@ class Threshold:
             response = Response()
             mark = _give(response, connection, base_url=mounted.base_url, entropy=mounted.system.entropy)
             given = ((b"set-cookie", response.headers["set-cookie"].encode("latin-1")),)
-        return Browser(connection=connection, address=address, mark=mark, brought=brought, given=given)
+        return Browser(connection=connection, address=address, opener=opener, mark=mark, brought=brought, given=given)
 
     def check_host(self, connection: HTTPConnection) -> None:
         """DNS rebinding: a name that is not ours, and yet leads here (W-15, M-18).
@@ -124,42 +144,60 @@ class Threshold:
             _log.warning("the chat was asked for as %s and refused; set public_base_url, or hosts of [server]", host)
         raise Refused(421, NOT_THIS_HOST.format(host=host))
 
-    def _counts_cookies(self, connection: HTTPConnection) -> bool:
-        """Whether the cookies of the browser say who it is: it shows a page of ours, or of one that is named (W-01).
+    def _opener(self, connection: HTTPConnection) -> Opener:
+        """Whose page opens it. Of a foreign one nothing counts, so nothing may be there that could count (W-01).
 
         Raises:
             Refused: 403.
         """
         origins = connection.headers.getlist("origin")
         if not origins:
-            if self._signs_in(connection):
+            if self._signs_in_by_cookie(connection):
                 raise Refused(403, NO_PAGE)
-            return False  # no browser
+            return Opener.PROGRAM
         config = self._chat.config
         listed = config.cors_origins if "cors_origins" in config.model_fields_set else []
-        origin = origins[0].lower()
+        origin = _normal(origins[0])
         if len(origins) == 1 and origin != "null":
-            if origin in self._own(connection) or origin in listed:
-                return True
+            if origin in self._own(connection):
+                return Opener.OURS
+            if origin in listed:
+                return Opener.NAMED
             if "*" in listed or _is_other_name(origin, connection.headers["host"].lower()):
-                return False
+                if self._may_sign_in(connection):
+                    raise Refused(403, FOREIGN.format(origin=origin[:100]))
+                return Opener.FOREIGN
         raise Refused(403, NOT_THIS_PAGE.format(origin=origins[0][:100]))
 
     def _own(self, connection: HTTPConnection) -> frozenset[str]:
         """Our own origins: that of the public address, and the host that was asked, by the scheme that was used."""
-        host, mounted = connection.headers["host"].lower(), self._chat.mounted
+        host, mounted = connection.headers["host"], self._chat.mounted
         secure = by_https(connection, mounted.base_url) or connection.url.scheme in {"https", "wss"}
         # By https under the same name and port it is ours whatever a proxy made of it; by http only where we are.
         own = {f"https://{host}"} if secure else {f"https://{host}", f"http://{host}"}
         public = urlsplit(mounted.serving.public_base_url)
-        return frozenset({*own, f"{public.scheme}://{public.netloc}".lower()} if public.netloc else own)
+        return frozenset(map(_normal, {*own, f"{public.scheme}://{public.netloc}"} if public.netloc else own))
 
-    def _signs_in(self, connection: HTTPConnection) -> bool:
+    def _signs_in_by_cookie(self, connection: HTTPConnection) -> bool:
         """Whether one of the cookies could be somebody's sign-in."""
         names = connection.cookies.keys() - {_COOKIE, f"__Host-{_COOKIE}"}
-        if self._chat.config.auth_dependency is not None:
+        if self._chat.config.auth_dependency is not None or self._finds_tokens():
             return bool(names)
         return bool(names & {session_cookie(secure=True), session_cookie(secure=False)})
+
+    def _may_sign_in(self, connection: HTTPConnection) -> bool:
+        """Whether anybody could be signed in by what a browser adds by itself, or by what a middleware made of that."""
+        return (
+            self._chat.config.auth_dependency is not None
+            or self._finds_tokens()
+            or "authorization" in connection.headers  # no page can send it with a WebSocket: the browser did
+            or self._signs_in_by_cookie(connection)
+            or _is_known(connection.scope)
+        )
+
+    def _finds_tokens(self) -> bool:
+        """Whether a function of the host program's looks for the token, wherever that may be."""
+        return self._chat.mounted.identity.plugin.finds
 
 
 def browser_cookie(response: Response, connection: HTTPConnection, chat: Chat) -> None:
@@ -195,9 +233,17 @@ def is_here(connection: HTTPConnection) -> bool:
     return peer in ("", _TEST_CLIENT) or is_loopback_address(peer.removeprefix("::ffff:"))
 
 
-def is_shielded(connection: HTTPConnection, base_url: str) -> bool:
-    """Whether nobody on the way can read what it carries: TLS, or no way at all."""
-    return connection.url.scheme in {"https", "wss"} or by_https(connection, base_url) or is_here(connection)
+def is_shielded(connection: HTTPConnection, base_url: str, trusted_proxies: Collection[str] = ()) -> bool:
+    """Whether nobody on the way can read what it carries: TLS, or no way at all.
+
+    Where the public address is https, a proxy in front of us ends TLS: one that is trusted, or on this machine. Whoever
+    else comes by plain text came past it, straight to our port.
+    """
+    if connection.url.scheme in {"https", "wss"} or is_here(connection):
+        return True
+    peer = _peer(connection)
+    proxied = is_loopback_address(peer.removeprefix("::ffff:")) or is_among(peer, trusted_proxies)
+    return proxied and by_https(connection, base_url)
 
 
 def _peer(connection: HTTPConnection) -> str:
@@ -213,6 +259,22 @@ def _give(response: Response, connection: HTTPConnection, *, base_url: str, entr
 
 def _mark(value: str) -> str:
     return hashlib.sha256(value.encode()).hexdigest()
+
+
+def _normal(origin: str) -> str:
+    """In lower case, and without the port that the scheme has anyway (RFC 6454 §6.2)."""
+    origin = origin.lower()
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
+
+
+def _is_known(scope: Scope) -> bool:
+    """Whether a middleware of the app found somebody."""
+    user, auth = scope.get("user"), scope.get("auth")
+    return bool(
+        scope.get("session")
+        or (user is not None and getattr(user, "is_authenticated", True))
+        or (auth is not None and getattr(auth, "scopes", True))
+    )
 
 
 def _is_other_name(origin: str, host: str) -> bool:

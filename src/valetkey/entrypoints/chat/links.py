@@ -10,22 +10,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from valetkey.entrypoints.chat.handshake import Refused, Threshold, browser_of, is_here
+from valetkey.entrypoints.chat.handshake import Opener, Refused, Threshold, browser_of, is_here
 from valetkey.entrypoints.chat.registry import Sessions
 from valetkey.entrypoints.chat.visitors import Reception
 from valetkey.entrypoints.render import http_status
 from valetkey.entrypoints.web import page
+from valetkey.entrypoints.web.guard import strictly
 from valetkey.entrypoints.web.hosts import host_name, is_loopback
 from valetkey.entrypoints.web.interaction import confirm_link
 from valetkey.errors import AuthExpired, Denied, NotFound, ValetkeyError
-from valetkey.identity.verifiers.vouched import CHAT, CHAT_USERS, HOST
+from valetkey.identity.verifiers.vouched import CHAT, HOST
 from valetkey.interactions.states import WAITING
+from valetkey.model.caller import CHAT_USERS
 from valetkey.model.interactions import Interaction, InteractionKind
 
 if TYPE_CHECKING:
     from valetkey.entrypoints.chat.rooms import Chat
     from valetkey.entrypoints.chat.session import ChatSession
 
+_ELSEWHERE = frozenset({"cross-site", "same-site"})
 _ID = re.compile(r"[0-9a-f]{64}")
 _LINK = re.compile(r"(?:.*/)?connect/([0-9a-f]{64})")
 
@@ -74,7 +77,8 @@ def link_routes(chat: Chat, sessions: Sessions, reception: Reception) -> list[Ba
             return page.from_error(error)
         return response
 
-    return [Route(f"{chat.config.chat_endpoint}/link/{{id}}", follow, methods=["GET"], include_in_schema=False)]
+    answer = strictly(follow, lambda: chat.mounted.base_url)
+    return [Route(f"{chat.config.chat_endpoint}/link/{{id}}", answer, methods=["GET"], include_in_schema=False)]
 
 
 async def _find(chat: Chat, text: str) -> Interaction | None:
@@ -90,32 +94,38 @@ async def _session_of(
     """The session for which the link was made, where this browser has it open."""
     of_owner = sessions.of(interaction.owner)
     mark = browser_of(request, chat)
-    for session in of_owner:
-        if mark and session.browser == mark:
-            return session
+    marked = next((each for each in of_owner if mark and each.browser == mark), None)
     if not of_owner:
         return None
     if reception.has_own and interaction.owner.workspace == CHAT_USERS:
+        # The sign-in of the app comes first: a browser may have another user by now.
         try:
             visitor = await reception.visitor(request)
         except (Refused, ValetkeyError):
-            return None
+            # A sign-in that only a WebSocket shows; then the chat has to be open there now.
+            return marked if marked is not None and sessions.get(marked.id) is marked else None
         return of_owner[0] if visitor.who is not None and visitor.who.owner == interaction.owner else None
-    alone = _is_alone(chat, of_owner[0], request) and not interaction.claimed_by
+    elsewhere = request.headers.get("sec-fetch-site", "").lower() in _ELSEWHERE
+    if marked is not None:
+        return marked if not elsewhere or marked.opener is Opener.NAMED else None
+    alone = _is_alone(chat, of_owner[0], request, elsewhere=elsewhere) and not interaction.claimed_by
     return of_owner[0] if alone else None
 
 
-def _is_alone(chat: Chat, session: ChatSession, request: Request) -> bool:
+def _is_alone(chat: Chat, session: ChatSession, request: Request, *, elsewhere: bool) -> bool:
     """Whether all of it is on one machine, for the one person there; then a program without cookies may be the chat.
 
-    The socket and the browser come from this machine, past no proxy, and it is nobody else's address. A cookie of a
-    browser that had one cannot come along from one name of the machine to another one: that is no other browser.
+    The socket and the browser come from this machine, past no proxy, and it is nobody else's address; and no page but
+    ours opened the chat, or led to the link. A cookie of a browser that had one cannot come along from one name of the
+    machine to another one: that is no other browser.
     """
     base = urlsplit(_public(chat))
     named = host_name(request.headers.get("host", ""))
     told_elsewhere = host_name(session.visit.host) != host_name(base.netloc)
     return (
-        (not session.brought or told_elsewhere)
+        session.opener in (Opener.PROGRAM, Opener.OURS)
+        and (not elsewhere or (told_elsewhere and session.opener is Opener.OURS))
+        and (not session.brought or told_elsewhere)
         and session.local
         and is_here(request)
         and named is not None

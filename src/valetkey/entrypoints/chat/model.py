@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from valetkey.errors import ModelError
@@ -12,6 +13,9 @@ from valetkey.ports.world import Clock, Entropy
 
 LONGEST_WAIT = 30.0
 """Seconds between two tries, at most."""
+
+ANSWERED: ContextVar[str] = ContextVar("valetkey_answered", default="")
+"""The name of the model that answered last in this task; a chat may have two."""
 
 _PASSING = frozenset({ModelFault.BUSY, ModelFault.UNAVAILABLE, ModelFault.TIMEOUT})
 
@@ -84,6 +88,7 @@ class Resilient:
                 try:
                     async for piece in pieces:
                         began = True
+                        ANSWERED.set(model.model_id)
                         yield piece
                 except ModelError as error:
                     failure = error

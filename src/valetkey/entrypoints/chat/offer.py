@@ -18,7 +18,7 @@ from valetkey.settings.bedrock import ChatConfig
 from valetkey.tools.function import FunctionTool
 from valetkey.tools.openapi import names
 from valetkey.tools.openapi.api import OpenApi
-from valetkey.tools.openapi.servers import server_of
+from valetkey.tools.openapi.servers import prefix_of, server_of
 from valetkey.tools.openapi.spec import Document
 from valetkey.tools.tool import Tool
 from valetkey.wiring.chat import app_fetcher, spec_from_file, spec_from_url
@@ -127,16 +127,19 @@ def api_of(
     exchange: Fetcher = _Out(system)
     if not base and app is not None:
         exchange = app_fetcher(app)
+    prefix = ""
+    if document is not None and app is not None and not base:
+        prefix = prefix_of(document, root=app.root_path)
     fixed = document
     return OpenApi(
         document=AppDocument(app) if fixed is None and app is not None else lambda: fixed or {},
         exchange=exchange,
         base_url=base,
         in_process=not base,
-        allowed=config.allowed_paths,
-        excluded=[*config.excluded_paths, *_own_paths(config)],
+        limits=lambda: (config.allowed_paths, [*config.excluded_paths, *_own_paths(config)]),
         scheme_providers=config.scheme_providers,
         deadline=float(config.timeout),
+        prefix=prefix,
     )
 
 

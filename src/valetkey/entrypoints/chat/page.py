@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from valetkey.entrypoints.chat.handshake import browser_cookie
+from valetkey.entrypoints.chat.handshake import Refused, Threshold, browser_cookie
 from valetkey.entrypoints.chat.rooms import Chat
 from valetkey.entrypoints.web import page as pages
+from valetkey.entrypoints.web.guard import strictly
 from valetkey.settings.bedrock import ChatConfig
 
 MODULES = (
@@ -92,17 +93,26 @@ def ui_routes(chat: Chat) -> list[BaseRoute]:
     if not config.enable_ui:
         return []
     base, ui = config.chat_endpoint.rstrip("/"), config.ui_endpoint
+    threshold = Threshold(chat)
 
     async def show(request: Request) -> Response:
+        try:
+            threshold.check_host(request)
+        except Refused as refusal:
+            return pages.from_status(refusal.status)
+        chat.mounted.learn(request.scope)
         response = _page(chat)
         browser_cookie(response, request, chat)
         return response
 
+    async def static(request: Request) -> Response:
+        return _static(request)
+
     async def lead(request: Request) -> Response:
         return pages.see_other(f"{request.scope.get('root_path', '')}{ui}")
 
-    routes: list[BaseRoute] = [Route(ui, show), Route(f"{base}/static/{{name:path}}", _static)]
-    return [*routes, Route(base, lead)] if base and base != ui else routes
+    ends = {ui: show, f"{base}/static/{{name:path}}": static} | ({base: lead} if base and base != ui else {})
+    return [Route(path, strictly(end, lambda: chat.mounted.base_url)) for path, end in ends.items()]
 
 
 def _page(chat: Chat) -> Response:
@@ -150,7 +160,7 @@ def _for_the_page(config: ChatConfig) -> dict[str, Any]:
     }
 
 
-async def _static(request: Request) -> Response:
+def _static(request: Request) -> Response:
     """One file of the table; asked for again with its tag, 304 (RFC 9110 §13.1.2)."""
     found = _files().get(request.path_params["name"])
     if found is None or b"%" in request.scope.get("raw_path", b""):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import WebSocketRoute
 
 from valetkey.entrypoints.chat.generator import ToolsGenerator
 from valetkey.entrypoints.chat.links import link_routes
@@ -24,6 +24,7 @@ from valetkey.entrypoints.chat.socket import ChatSocket
 from valetkey.entrypoints.chat.told import apply_logging
 from valetkey.entrypoints.chat.visitors import Reception
 from valetkey.entrypoints.fastapi import Mounted, mount_valetkey
+from valetkey.entrypoints.web.below import PagesRoute
 from valetkey.errors import ConfigurationError, ValetkeyError
 from valetkey.ports.agents import ChatModel
 from valetkey.settings.bedrock import ChatConfig, load_config
@@ -145,6 +146,7 @@ class BedrockChatPlugin:
         Raises:
             ConfigurationError: something of the app is in its way, or a setting cannot be used.
         """
+        _check_app(app)
         _check_ends(app, config)
         reception_of = config.auth_dependency
         model = self._model_of(config)  # before anything is changed in the app
@@ -154,13 +156,15 @@ class BedrockChatPlugin:
         self.chat: Chat
         self.config = config
         self._ended = False
+        self._state: Mapping[str, Any] = {}
         inner = app.router.lifespan_context
         self._run_with(app)
-        pages: list[BaseRoute] = []
+        pages: PagesRoute | None = None
         try:
             if not isinstance(mounted, Mounted):
                 mounted = mount_valetkey(app, prefix=config.chat_endpoint, **config.mount_settings())
-                pages = [app.router.routes.pop()]
+                app.router.routes.pop()
+                pages = mounted.route()
             reception = Reception(mounted, reception_of, overrides=app, path=config.websocket_endpoint)
             offer = ChatOffer(app, config, mounted=mounted)
             self.chat = Chat(config=config, mounted=mounted, offer=offer, model=model, app=app)
@@ -173,10 +177,10 @@ class BedrockChatPlugin:
             raise
         self.session_manager = Sessions(self.chat)
         self.tools_generator = ToolsGenerator(app, config, api=offer.api)
-        self.websocket_handler = ChatSocket(self.chat, self.session_manager, reception)
+        self.websocket_handler = ChatSocket(self.chat, self.session_manager, reception, state=lambda: self._state)
         self.app_base_url = config.api_base_url or mounted.base_url.removesuffix(f"/{mounted.prefix}")
-        # Ours go first, as their paths are exact, and the app may have one that takes them all; its own go before
-        # our pages, whose paths nobody named.
+        # Ours go first, as their paths are exact, and the app may have one that takes them all; its own below
+        # chat_endpoint go before our pages, whose paths nobody named.
         taken = {getattr(route, "path", None) for route in app.router.routes}
         ours = [
             WebSocketRoute(config.websocket_endpoint, self.websocket_handler.serve),
@@ -185,7 +189,8 @@ class BedrockChatPlugin:
             *link_routes(self.chat, self.session_manager, reception),
         ]
         app.router.routes[:0] = [route for route in ours if getattr(route, "path", None) not in taken]
-        app.router.routes.extend(pages)
+        if pages is not None:
+            pages.place(app.router.routes, after=config.chat_endpoint)
         apply_logging(config)
 
     @property
@@ -221,9 +226,12 @@ class BedrockChatPlugin:
                 if self._ended:
                     self._ended = False
                     self.chat.model = self._model_of(self.config)
+                    self.session_manager.open()
+                self._state = state if isinstance(state, Mapping) else {}
                 try:
                     yield state
                 finally:
+                    self._state = {}
                     await self.shutdown()
 
         app.router.lifespan_context = lifespan
@@ -249,6 +257,12 @@ class _Lazily:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._found(), name)
+
+
+def _check_app(app: object) -> None:
+    if not isinstance(app, FastAPI):
+        given = "None" if app is None else f"of the type {type(app).__name__}"
+        raise ConfigurationError(f"A chat is put on a FastAPI app, and this is {given}. Give the app itself.")
 
 
 def _check_ends(app: FastAPI, config: ChatConfig) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from valetkey.entrypoints.chat import frames
+from valetkey.entrypoints.chat.handshake import Opener
+from valetkey.entrypoints.chat.kept import Kept
 from valetkey.entrypoints.chat.outbox import Outbox
 from valetkey.entrypoints.chat.seats import (
     AWAY,
@@ -21,6 +23,7 @@ from valetkey.entrypoints.chat.seats import (
     Seat,
     cancelled,
     disowned,
+    holds,
 )
 from valetkey.entrypoints.chat.session import ChatSession
 from valetkey.errors import CouldNotTell, Unauthenticated, ValetkeyError
@@ -39,6 +42,7 @@ TICK = 1.0
 TOO_MANY = "This chat has as many sessions as it takes. Try again later."
 TOO_MANY_HERE = "There are too many sessions from this address. Close some, or try again later."
 ELSEWHERE = "This session goes on in another connection."
+ENDED = "This program ends."
 OVER = "Your sign-in has ended. Sign in again."
 
 _END_OF_SEAT = 10.0  # seconds that one which is taken over may take to end
@@ -51,13 +55,14 @@ class Sessions:
 
     What ends gives back everything: the place, the credentials, what was lent, the history. Only a session whose
     person can be known again, by their sign-in or by the cookie that their browser brought, is kept a while, without
-    its credentials.
+    its credentials, as far as there is room (``kept.py``).
     """
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
         self._open: dict[str, Seat] = {}
-        self._kept: OrderedDict[str, ChatSession] = OrderedDict()
+        self._kept = Kept(chat.config.max_sessions)
+        self._closed = False
         self._from: Counter[str] = Counter()
         self._tickers: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
@@ -81,7 +86,7 @@ class Sessions:
 
     def of(self, owner: Owner) -> list[ChatSession]:
         """All of one owner's, open and kept."""
-        every: Iterable[ChatSession] = (*(seat.session for seat in self.seats()), *self._kept.values())
+        every: Iterable[ChatSession] = (*(seat.session for seat in self.seats()), *self._kept.all())
         return [session for session in every if session.owner == owner]
 
     async def enter(
@@ -92,6 +97,7 @@ class Sessions:
         visit: Visit,
         address: str,
         local: bool,
+        opener: Opener,
         browser: str,
         brought: bool,
         resume: str = "",
@@ -106,6 +112,7 @@ class Sessions:
             browser: the mark of its browser's cookie.
             brought: whether it brought that cookie.
             local: whether it comes from this machine; others are counted by their address.
+            opener: whose page it is.
             resume: the id of an earlier session.
 
         Returns:
@@ -117,15 +124,18 @@ class Sessions:
         earlier = await self._earlier(resume, visitor, browser if brought else "")
         config, clock = self._chat.config, self._chat.system.clock
         counted = "" if local else visitor_of(address)
+        if self._closed:
+            raise Full(ENDED)
         if len(self._open) >= config.max_sessions:
             raise Full(TOO_MANY)
         if counted and self._from[counted] >= config.max_sessions_per_address:
             raise Full(TOO_MANY_HERE)
         if earlier is not None:
-            del self._kept[earlier.id]
+            self._kept.drop(earlier)
         session = earlier or self._made(visitor, visit)
         session.visit, session.caller, session.address = visit, visitor.caller, address
         session.browser, session.brought, session.local = browser, brought, local
+        session.opener = opener
         session.seen_at = clock.monotonic()
         seat = Seat(session=session, outbox=outbox, loop=asyncio.get_running_loop(), counted=counted)
         self._open[session.id] = seat
@@ -170,14 +180,19 @@ class Sessions:
             self._disown(session)
             session.who = in_chat(self._new_id(), workspace=CHAT)
 
-    def close(self, code: int = AWAY, reason: str = "This program ends.") -> list[Seat]:
-        """End all; nothing is kept."""
+    def open(self) -> None:
+        """Take sessions again, where the app starts again."""
+        self._closed = False
+
+    def close(self, code: int = AWAY, reason: str = ENDED) -> list[Seat]:
+        """End all. From now on nothing is kept, of those that are still leaving neither, and nobody comes in."""
+        self._closed = True
         seats = self.seats()
         for seat in seats:
             seat.end(code, reason)
-        for session in list(self._kept.values()):
+        for session in self._kept.all():
+            self._kept.drop(session)
             self._forget(session)
-        self._kept.clear()
         return seats
 
     def tick(self) -> None:
@@ -216,8 +231,8 @@ class Sessions:
             session = seat.session
             if seat.loop is loop and session.seen_at <= before and (session.turn is None or session.turn.done()):
                 seat.end(IDLE, frames.EXPIRED, frames.frame("session_expired", clock.now(), frames.EXPIRED))
-        for session in [each for each in self._kept.values() if each.seen_at <= before]:
-            del self._kept[session.id]
+        for session in [each for each in self._kept.all() if each.seen_at <= before]:
+            self._kept.drop(session)
             self._forget(session)
 
     async def _look_at_signed_in(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -225,14 +240,12 @@ class Sessions:
         seats = [seat for seat in self.seats() if seat.loop is loop and seat.session.owner.workspace != CHAT]
         if not seats:
             return
-        identity, chain = self._chat.mounted.identity, self._chat.road.chain
 
         async def look() -> list[Seat]:
             over = []
             for seat in seats:
                 try:
-                    caller = seat.session.caller or await chain.identify(seat.session.presented)
-                    await identity.chain.still(caller)
+                    await holds(self._chat, seat.session.presented, seat.session.caller)
                 except CouldNotTell:
                     continue
                 except Unauthenticated:
@@ -241,7 +254,7 @@ class Sessions:
                     continue
             return over
 
-        for seat in await identity.system.home.run(look):
+        for seat in await self._chat.system.home.run(look):
             seat.end(SIGNED_OUT, OVER)
 
     async def _earlier(self, session_id: str, visitor: Visitor, browser: str) -> ChatSession | None:
@@ -263,16 +276,13 @@ class Sessions:
         return ChatSession(id=session_id, who=who, visit=visit, created_at=system.clock.now())
 
     def _keep(self, session: ChatSession) -> None:
-        if session.owner.workspace == CHAT and not session.brought:
-            self._forget(session)  # nobody could show that it is theirs
+        if self._closed or (session.owner.workspace == CHAT and not session.brought):
+            self._forget(session)  # the program ends; or nobody could show that it is theirs
             return
         session.caller = None
         session.approvals.clear()
-        self._kept[session.id] = session
-        self._kept.move_to_end(session.id)
-        while len(self._kept) > self._chat.config.max_sessions:
-            _, oldest = self._kept.popitem(last=False)
-            self._forget(oldest)
+        for gone in self._kept.add(session):
+            self._forget(gone)
 
     def _forget(self, session: ChatSession) -> None:
         system = self._chat.system

@@ -18,6 +18,7 @@ from valetkey.errors import ValetkeyError
 if TYPE_CHECKING:
     from valetkey.entrypoints.chat.generator import ToolsGenerator
     from valetkey.entrypoints.chat.rooms import Chat
+    from valetkey.tools.tool import Tool
 
 NOT_FOR_YOU = "This is for users who are signed in, and for programs of this machine. Sign in first."
 NOT_THEIRS = "Pages of other sites may not ask for this."
@@ -80,7 +81,7 @@ class _Pages:
                 "session_timeout": config.session_timeout,
             },
             "tools": {
-                **self._generator.get_tool_statistics(),
+                **self._statistics(),
                 "names": sorted(self._chat.offer.tools()),
                 "allowed_paths": list(config.allowed_paths),
                 "excluded_paths": list(config.excluded_paths),
@@ -89,11 +90,23 @@ class _Pages:
 
     def tools(self) -> Mapping[str, Any]:
         """What is offered, as the contract has it."""
+        described = self._generator.generate_tools_desc()
+        own = {name: _described(name, tool) for name, tool in self._own().items()}
+        metadata = {name: {"function_desc": each} for name, each in own.items()}
         return {
-            "tools_description": self._generator.generate_tools_desc(),
-            "tools_metadata": self._generator.get_all_tools_metadata(),
-            "statistics": self._generator.get_tool_statistics(),
+            "tools_description": {**described, "functions": [*described["functions"], *own.values()]},
+            "tools_metadata": {**self._generator.get_all_tools_metadata(), **metadata},
+            "statistics": self._statistics(),
         }
+
+    def _own(self) -> Mapping[str, Tool]:
+        """Those that are no operations: ``tools=[…]``."""
+        operations = self._generator.api.tools()
+        return {name: tool for name, tool in self._chat.offer.tools().items() if name not in operations}
+
+    def _statistics(self) -> dict[str, Any]:
+        found, own = self._generator.get_tool_statistics(), len(self._own())
+        return {**found, "total_tools": found["total_tools"] + own, "functions": own}
 
     def only_known(self, told: Told) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint that tells it to those who may know."""
@@ -134,3 +147,7 @@ class _Pages:
 
     def _has_room(self) -> str:
         return "ok" if len(self._sessions) < self._chat.config.max_sessions else "full"
+
+
+def _described(name: str, tool: Tool) -> dict[str, Any]:
+    return {"name": name, "description": tool.description, "parameters": tool.schema}

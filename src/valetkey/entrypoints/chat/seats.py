@@ -11,6 +11,8 @@ from valetkey.entrypoints.chat.outbox import Outbox
 from valetkey.entrypoints.chat.session import ChatSession, Frame
 from valetkey.entrypoints.chat.withdrawn import withdraw
 from valetkey.errors import ValetkeyError
+from valetkey.model.caller import Caller
+from valetkey.model.calls import Presented
 
 if TYPE_CHECKING:
     from valetkey.entrypoints.chat.rooms import Chat
@@ -64,6 +66,19 @@ async def cancelled(session: ChatSession) -> bool:
     await asyncio.wait({turn}, timeout=_END_OF_TURN)
     session.approvals.clear()  # the turn withdrew them
     return True
+
+
+async def holds(chat: Chat, presented: Presented, caller: Caller | None) -> None:
+    """That somebody is let in still: the user whom the chat knows, and the credential that they came with.
+
+    Raises:
+        Unauthenticated: blocked, revoked, or at its end.
+        CouldNotTell: it cannot be told now.
+    """
+    chain = chat.mounted.identity.chain
+    await chain.still(await chat.road.chain.identify(presented))
+    if caller is not None:
+        await chain.still(caller)
 
 
 async def disowned(chat: Chat, session: ChatSession) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from valetkey.entrypoints.chat.handshake import Opener
 from valetkey.identity.verifiers.vouched import HOST, Named
 from valetkey.model.caller import Caller, Owner
 from valetkey.model.calls import Presented
@@ -48,6 +49,7 @@ class ChatSession:
         browser: the SHA-256 of the browser's cookie, hexadecimal; of the one that it was given, where it brought none.
         brought: whether it brought one.
         local: whether the socket comes from this machine, past no proxy.
+        opener: whose page opened it.
         linked: whether a person was sent to connect an account for it.
         visit: the connection as the app saw it.
         display_name: as the app's own verification told it.
@@ -68,6 +70,7 @@ class ChatSession:
     browser: str = ""
     brought: bool = False
     local: bool = False
+    opener: Opener = Opener.PROGRAM
     linked: bool = False
     display_name: str = ""
     created_at: float = 0.0

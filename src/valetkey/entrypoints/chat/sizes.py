@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from valetkey.settings.bedrock import ChatConfig
+
+OF_FRAME = 262_144
+"""Octets that the results in one frame have together: clients take frames of 1 MiB, some of them no larger ones."""
+
+LEAST = 1024
+"""What each text may have in any case, however many share the room."""
 
 MOST_PARTS = 4
 """Parts of one text that a model is given: more of them are longer than what models take."""
@@ -29,6 +39,50 @@ def sized(text: str, config: ChatConfig) -> str:
     if len(parts) > MOST_PARTS:
         shown.append(f"[Cut: parts {MOST_PARTS + 1} to {len(parts)} are left out. Ask for less at once.]")
     return "\n".join(shown)
+
+
+def octets(value: object) -> int:
+    """How long a value is in a frame."""
+    return len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+
+
+def fitted(values: Sequence[Any], most: int = OF_FRAME) -> list[Any]:
+    """The values, as many octets of a frame together as they may have: the longest ones are cut texts."""
+    sizes = [octets(value) for value in values]
+    share = _share(sizes, most)
+    return [
+        value if size <= share else _begun(value if isinstance(value, str) else _written(value), share, octets)
+        for value, size in zip(values, sizes, strict=True)
+    ]
+
+
+def rationed(texts: Sequence[str], most: int) -> list[str]:
+    """The texts, as many characters together as they may have: the longest ones are cut."""
+    share = _share([len(text) for text in texts], most)
+    return [text if len(text) <= share else _begun(text, share, len) for text in texts]
+
+
+def _share(sizes: Sequence[int], most: int) -> int:
+    """The most that each may have, so that all of them fit; where all are small, more than any has."""
+    left = most
+    for number, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - number)
+        if size > share:
+            return max(share, LEAST)
+        left -= size
+    return max(*sizes, LEAST) if sizes else LEAST
+
+
+def _begun(text: str, most: int, length: Callable[[str], int]) -> str:
+    """The beginning of a text, and how much of it is left out."""
+    begun = text[: most * len(text) // max(length(text), 1)]
+    while length(begun) > most:
+        begun = begun[: len(begun) * 9 // 10]
+    return f"{begun}\n[Cut: {len(text) - len(begun)} of {len(text)} characters are left out. Ask for less at once.]"
+
+
+def _written(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _cut(text: str, size: int) -> str:

@@ -8,15 +8,16 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from valetkey.entrypoints.chat import frames
-from valetkey.entrypoints.chat.calls import Calls, Outcome, is_shallow
-from valetkey.entrypoints.chat.history import scrubbed, short, trim, window
-from valetkey.entrypoints.chat.model import apology
+from valetkey.entrypoints.chat.calls import Calls, Outcome, is_shallow, results_of
+from valetkey.entrypoints.chat.history import all_scrubbed, at_ease, scrubbed, short, shown, trim, window
+from valetkey.entrypoints.chat.model import ANSWERED, apology
 from valetkey.entrypoints.chat.rooms import Chat
 from valetkey.entrypoints.chat.session import ChatSession, Said, Send
-from valetkey.entrypoints.chat.sizes import sized
+from valetkey.entrypoints.chat.sizes import MOST_PARTS, rationed, sized
 from valetkey.entrypoints.chat.voice import Voice
 from valetkey.entrypoints.chat.waiting import Questions
 from valetkey.errors import BedrockChatError, ModelError, ValetkeyError
@@ -89,8 +90,10 @@ class _Turn:
     async def run(self, text: str) -> None:
         """From the message to the answer."""
         scrubber = await self._voice.renew()
-        clean = scrubber.text(text)
-        self._session.said.append(Said(role="user", content=clean, at=self._voice.now, message_id=self._new_id()))
+        clean = await at_ease(partial(scrubber.text, text), len(text))
+        self._session.said.append(
+            Said(role="user", content=shown(clean), at=self._voice.now, message_id=self._new_id())
+        )
         self._messages.append(Message(role="user", text=sized(clean, self._chat.config)))
         self._session.turns.append(self._messages)
         trim(self._session, self._chat.config)
@@ -119,8 +122,13 @@ class _Turn:
     def _take(self, outcomes: list[Outcome]) -> None:
         """Each call's answer, in the order of the calls."""
         self._outcomes += outcomes
-        results = tuple(ToolText(id=each.call.id, tool=each.call.tool, text=each.text) for each in outcomes)
-        self._messages.append(Message(role="tool", results=results))
+        before = sum(len(each.text) for message in self._messages for each in message.results)
+        texts = rationed([each.text for each in outcomes], MOST_PARTS * self._chat.config.max_message_size - before)
+        results = [
+            ToolText(id=each.call.id, tool=each.call.tool, text=text)
+            for each, text in zip(outcomes, texts, strict=True)
+        ]
+        self._messages.append(Message(role="tool", results=tuple(results)))
 
     async def _answer(self) -> tuple[str, list[ToolCall]]:
         """What the model says, scrubbed, and what it wants to be called."""
@@ -138,7 +146,7 @@ class _Turn:
         tools = chat.offer.tools()
         scrubber = await self._voice.renew()
         shown = window(turns, config, tools=bool(tools))
-        messages = [scrubbed(message, scrubber) for turn in shown for message in turn]
+        messages = await all_scrubbed([message for turn in shown for message in turn], scrubber)
         self._left_out = max(sum(said.role == "user" for said in self._session.said) - len(shown), 0)
         prompt = scrubber.text(_prompt(chat, len(tools)))
         system = prompt if config.preserve_system_message or not self._left_out else ""
@@ -174,7 +182,9 @@ class _Turn:
             fresh = bool(_ID.fullmatch(call.id)) and call.id not in used
             named = replace(call, tool=name, id=call.id if fresh else self._new_id())
             used.add(named.id)
-            if not is_shallow(call.arguments):
+            if call.broken:
+                self._calls.refuse(named, "Invalid arguments: this is no JSON object.")
+            elif not is_shallow(call.arguments):
                 named = replace(named, arguments={})
                 self._calls.refuse(named, "Invalid arguments: they are nested too deeply.")
             found.append(named)
@@ -207,7 +217,7 @@ class _Turn:
     def _remember(self, text: str, metadata: Mapping[str, Any]) -> Said:
         scrubber = self._voice.scrubber
         calls = self._clean([outcome.call for outcome in self._outcomes])
-        results: Any = scrubber.value([outcome.frame() for outcome in self._outcomes])
+        results: Any = results_of(self._outcomes, scrubber)
         said = Said(
             role="assistant",
             content=text,
@@ -218,12 +228,12 @@ class _Turn:
             metadata=metadata,
         )
         if self._is_kept():
-            self._session.said.append(replace(said, tool_results=tuple(short(each) for each in said.tool_results)))
+            self._session.said.append(replace(said, content=shown(text), tool_results=short(said.tool_results)))
         return said
 
     def _metadata(self) -> dict[str, Any]:
         return {
-            "model_id": self._chat.model.model_id,
+            "model_id": ANSWERED.get() or self._chat.model.model_id,
             "rounds": self._rounds,
             "tool_calls": len(self._outcomes),
             "seconds": round(self._chat.system.clock.monotonic() - self._began, 3),

@@ -62,7 +62,7 @@ async def verify(chat: Chat, session: ChatSession, *, inside: Fetcher | None = N
 async def _verified(chat: Chat, session: ChatSession, endpoint: str, inside: Fetcher | None) -> str | None:
     system = chat.system
     try:
-        connection = await system.sessions.meet(session.id, session.owner, Need(provider=SESSION))
+        connection = await system.sessions.meet(session.id, session.owner, Need(provider=SESSION), to_verify=True)
     except ProviderUnavailable as error:
         raise AuthenticationError(error.message) from None
     if connection is None:

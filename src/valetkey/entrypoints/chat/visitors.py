@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Mapping
@@ -22,8 +23,8 @@ from starlette.websockets import WebSocket
 from valetkey.entrypoints.chat.handshake import Refused
 from valetkey.entrypoints.render import http_status
 from valetkey.errors import ConfigurationError, CouldNotTell, StoreUnavailable, Unauthenticated, ValetkeyError
-from valetkey.identity.verifiers.vouched import CHAT_USERS, LONGEST, Named, in_chat, named
-from valetkey.model.caller import Caller
+from valetkey.identity.verifiers.vouched import LONGEST, Named, in_chat, named
+from valetkey.model.caller import CHAT_USERS, Caller
 from valetkey.model.users import UserInfo
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ NOBODY = "This chat is for users of this app, and its sign-in gave none. Sign in
 LACKING = "This chat is for users of this app, and the request lacks what its sign-in needs. Sign in first."
 NOT_NOW = "Who is calling cannot be told now. Try again later."
 
-_KEYS = ("user_id", "sub", "email", "username", "user", "id", "name")
+_KEYS = ("user_id", "sub", "id", "email", "username", "user", "name")
+"""Where a user's id is looked for: the first one that is there decides, and an empty one is nobody."""
 _log = logging.getLogger("valetkey")
 
 
@@ -43,7 +45,7 @@ class Visitor:
 
     Attributes:
         who: the user; None: nobody signed in.
-        caller: how we know, where it was our own sign-in.
+        caller: how we know, where our own sign-in had a part in it: with their token the chat ends.
     """
 
     who: Named | None = None
@@ -56,7 +58,7 @@ class Reception:
     Args:
         dependency: ``auth_dependency``: a function as FastAPI's ``Depends`` takes it, or ``Depends(…)`` itself.
         overrides: the app, for its ``dependency_overrides``.
-        path: of the WebSocket.
+        path: of the WebSocket; users of two chats on one app are never one.
 
     Raises:
         ConfigurationError: the dependency cannot be run at a WebSocket's handshake.
@@ -65,6 +67,7 @@ class Reception:
     def __init__(self, mounted: Mounted, dependency: Any = None, *, overrides: Any = None, path: str = "") -> None:
         self._mounted = mounted
         self._overrides = overrides
+        self._path = path
         self._dependant = None if dependency is None else _dependant(dependency, path)
         self._for_socket = self._dependant is not None and _takes(self._dependant, "websocket_param_name")
 
@@ -82,14 +85,15 @@ class Reception:
         if self._dependant is None:
             return await self._ours(connection)
         value = await self._solved(self._dependant, connection)
-        user = vouched(value)
+        try:
+            user = vouched(value, self._path)
+        except Exception as error:  # noqa: BLE001 - a property of the app's own class
+            _log.error("what auth_dependency gave cannot be read: %s", type(error).__name__)
+            raise Refused(503, NOT_NOW) from None
         if user is None:
             raise Refused(403, NOBODY)
-        caller = None
-        if isinstance(value, UserInfo) and user.user is not None:
-            known = (await self._ours(connection)).caller
-            caller = known if known is not None and known.owner == user.owner else None
-        return Visitor(who=user, caller=caller)
+        # Whatever the dependency made of it: where a token of ours came along, they are let in as long as it holds.
+        return Visitor(who=user, caller=(await self._ours(connection)).caller)
 
     async def _ours(self, connection: HTTPConnection) -> Visitor:
         """A good session or token of ours is that user; a bad one is none (W-02)."""
@@ -126,6 +130,12 @@ class Reception:
             raise Refused(403, error.reason or NOBODY) from None
         except ValetkeyError as error:
             raise Refused(http_status(error), error.message) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            _log.error("auth_dependency waited for something that was cancelled")
+            raise Refused(503, NOT_NOW) from None
         except Exception as error:  # noqa: BLE001 - the app's own code
             _log.error("auth_dependency raised %s", type(error).__name__)
             raise Refused(503, NOT_NOW) from None
@@ -136,8 +146,13 @@ class Reception:
         return solved.values["value"]
 
 
-def vouched(value: Any) -> Named | None:
-    """The user whom the app's own sign-in gave: a ``UserInfo`` of ours is that user, any other one is the app's."""
+def vouched(value: Any, place: str) -> Named | None:
+    """The user whom the app's own sign-in gave: a ``UserInfo`` of ours is that user, any other one is the app's.
+
+    Args:
+        value: what the dependency gave.
+        place: the WebSocket's path. Who is 5 there need not be who is 5 elsewhere.
+    """
     if isinstance(value, UserInfo):
         if value.is_anonymous:
             return None
@@ -145,25 +160,29 @@ def vouched(value: Any) -> Named | None:
             return cast("Named", named(value))
         except Unauthenticated:
             pass  # made by the app itself: nobody here vouched for it
-    subject = _subject(value, nested=True)
-    return None if subject is None else in_chat(subject, workspace=CHAT_USERS)
+    subject = _subject(value)
+    if subject is None:
+        return None
+    # The key is part of it, so that no user's name is another one's id.
+    whole = f"{place}#{subject}"
+    return in_chat(whole, workspace=CHAT_USERS) if len(whole) <= LONGEST else None
 
 
-def _subject(value: Any, *, nested: bool) -> str | None:
+def _subject(value: Any, key: str = "") -> str | None:
+    """The key under which it is found, and the id itself; None: that can be no user."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | UUID):
-        return str(value)
+        return f"{key or 'user'}:{value}"
     if isinstance(value, str):
-        usable = value.strip() and value.isprintable() and len(value) <= LONGEST
-        return value if usable else None
-    if not nested or isinstance(value, bytes | list | tuple | set | frozenset) or inspect.isroutine(value):
+        return f"{key or 'user'}:{value}" if value.strip() and value.isprintable() else None
+    if key not in ("", "user") or isinstance(value, bytes | list | tuple | set | frozenset) or inspect.isroutine(value):
         return None
-    for key in _KEYS:
-        found = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
-        subject = _subject(found, nested=key == "user" and found is not value)
-        if subject is not None:
-            return subject
+    for name in _KEYS:
+        there = name in value if isinstance(value, Mapping) else hasattr(value, name)
+        if there:
+            found = value[name] if isinstance(value, Mapping) else getattr(value, name)
+            return _subject(found, f"{key}.{name}" if key else name)
     return None
 
 

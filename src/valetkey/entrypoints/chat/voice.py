@@ -43,13 +43,16 @@ class Voice:
         What the turn knew before is looked for still: a credential may be forgotten while its last call returns.
         """
         scrubber = await scrubber_of(self._chat, self._session)
-        known = {needle.value: needle for needle in (*scrubber.needles, *self.scrubber.needles)}
-        if len(known) > len(self.scrubber.needles):
-            scrubber.needles = list(known.values())
-            self.scrubber = scrubber
+        known = {needle.value for needle in self.scrubber.needles}
+        new = [needle for needle in scrubber.needles if needle.value not in known]
+        if new:
+            both = Scrubber(())
+            both.needles = [*self.scrubber.needles, *new]
+            self.scrubber = both
             # What is stored knows all that was known before this turn: see ``rescrub``.
             if self._knows:
-                rescrub(self._session, scrubber)
+                scrubber.needles = new
+                await rescrub(self._session, scrubber)
         self._knows = True
         return self.scrubber
 

@@ -31,6 +31,8 @@ SETTLING = 60.0
 GRACE = 1.0
 """Seconds past the end of a question: it is its row that says that it ended."""
 
+CHANGED = "Other credentials were given while this call waited for approval. Call again to ask anew."
+
 NOT_APPROVED = "The person did not approve this call. Do not try it again unless they ask for it."
 
 
@@ -125,6 +127,8 @@ class Questions:
     async def _approved(self, row: Interaction, required: ApprovalRequired, call: ToolCall) -> str:
         if row.phase in WAITING:
             row = await self._ask(row, required, call)
+        if row.phase is Phase.EXPIRED and row.reason == CHANGED:
+            return CHANGED
         if row.phase in (Phase.EXPIRED, Phase.OPEN, Phase.CLAIMED):
             return "Nobody approved this call in time. Ask the person, and call again when they are ready."
         # One that is used up already let another call through: this one asks anew.
@@ -177,3 +181,11 @@ async def answer_approval(chat: Chat, session: ChatSession, approval_id: str, *,
     if not waiting.done():
         waiting.set_result(yes)
     return None
+
+
+async def withdraw_approvals(chat: Chat, session: ChatSession) -> None:
+    """No yes counts any more that would be for other credentials than those of the moment of the question."""
+    for key, waiting in list(session.approvals.items()):
+        await chat.mounted.identity.approvals.withdraw(key, CHANGED)
+        if not waiting.done():
+            waiting.set_result(False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from valetkey.audit import ORIGIN, Origin
@@ -61,6 +63,20 @@ async def read_body(receive: Receive, cap: int) -> bytes:
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def strictly(
+    endpoint: Callable[[Request], Awaitable[Response]], base_url: Callable[[], str]
+) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint that stands behind no guard, with HSTS as ``Guard`` adds it."""
+
+    async def answer(request: Request) -> Response:
+        response = await endpoint(request)
+        if is_public_https(base_url()):
+            response.headers.setdefault(*(part.decode() for part in _HSTS))
+        return response
+
+    return answer
 
 
 class Guard:

@@ -189,14 +189,14 @@ def client_address(scope: Scope, trusted_proxies: Collection[str] = ()) -> str:
     """
     client = scope.get("client")
     address = client[0] if client else ""
-    if not trusted_proxies or not _is_among(address, trusted_proxies):
+    if not trusted_proxies or not is_among(address, trusted_proxies):
         return str(address)
     for hop in _forwarded(scope["headers"]):
         known = _address(hop)
         if known is None:
             return address
         address = str(known)
-        if not _is_among(address, trusted_proxies):
+        if not is_among(address, trusted_proxies):
             return address
     return address
 
@@ -218,7 +218,8 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _is_among(text: str, proxies: Collection[str]) -> bool:
+def is_among(text: str, proxies: Collection[str]) -> bool:
+    """Whether an address is one of those, or of one of those networks."""
     address = _address(text)
     if address is None:
         return text in proxies

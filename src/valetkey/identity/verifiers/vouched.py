@@ -23,9 +23,6 @@ LONGEST = 256
 CHAT = "chat"
 """The workspace of chat sessions to which nobody signed in: the session itself is the owner."""
 
-CHAT_USERS = "chat-users"
-"""The workspace of the users whom the sign-in of a chat's own app vouches for."""
-
 
 class Named(str):
     """A ``thread_id`` that is a user who signed in: the subject as text, with whose it is.

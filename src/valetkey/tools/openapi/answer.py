@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
 from valetkey.ports.world import Response
+from valetkey.scrub import Scrubber
+from valetkey.secret import Secret
 from valetkey.tools.openapi.names import one_line
 
 LONGEST_DETAIL = 300
@@ -21,6 +23,7 @@ _TEXTS = re.compile(
     r"text/.*|application/(?:.*\+)?(?:xml|yaml|x-yaml|javascript|ecmascript|x-www-form-urlencoded|graphql|x-ndjson"
     r"|ndjson|jsonl|json-seq|toml|sql|rtf)"
 )
+_decode = json.JSONDecoder(parse_constant=lambda _: None).decode
 _CHARSET = re.compile(r"charset=\"?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 
 
@@ -38,27 +41,35 @@ class OperationFailed(RuntimeError):
         self.url = url
 
 
-def value_of(response: Response, *, url: str = "") -> object:
+def value_of(response: Response, *, url: str = "", secrets: Iterable[Secret] = ()) -> object:
     """What an answer says.
 
     Args:
         response: the answer.
         url: where it came from, without query; empty for the app itself.
+        secrets: are starred out of what is cut short, before it is cut: of half a secret nobody knows it as one.
 
     Raises:
         OperationFailed: its status says so.
     """
-    status, phrase = response.status, named(response.status)
+    status = response.status
+    if status == HTTPStatus.OK and response.body:
+        return _content(response, secrets)
+    phrase = named(status)
     if status >= HTTPStatus.BAD_REQUEST:
-        detail = _detail(response)
+        detail = _detail(response, secrets)
         told = f": {detail}" if detail and detail.casefold() not in phrase.casefold() else ""
         raise OperationFailed(phrase + told, status_code=status, url=url)
     location = response.header("location")
     if status >= HTTPStatus.MULTIPLE_CHOICES:
-        return f"{phrase}: it points to {_place(location)}, and was not followed." if location else phrase
+        return (
+            f"{phrase}: it points to {_place(Scrubber(secrets).text(location))}, and was not followed."
+            if location
+            else phrase
+        )
     if not response.body:
         return f"Done: {phrase}, without content." if not response.cut else f"{phrase}: nothing came in time."
-    return _content(response)
+    return _content(response, secrets)
 
 
 def named(status: int) -> str:
@@ -69,16 +80,18 @@ def named(status: int) -> str:
         return f"HTTP {status}"
 
 
-def _content(response: Response) -> object:
+def _content(response: Response, secrets: Iterable[Secret]) -> object:
     body, media = response.body, _media(response)
     if media == "application/json" or media.endswith("+json"):
         if not response.cut:
             is_json, found = _json(body)
             if is_json:
                 return found
-        return _marked(_text(response), response)
+        return _marked(_text(response), response, secrets)
     if _TEXTS.fullmatch(media) or (not media and _is_text(body)):
-        return _marked(_text(response), response)
+        text = _text(response)
+        if "\0" not in text:  # else of another width than it says: no text that anybody can read, or scrub
+            return _marked(text, response, secrets)
     least = "at least " if response.cut else ""
     return f"Binary content, not shown: {media or 'of no known type'}, {least}{len(body)} bytes."
 
@@ -86,7 +99,7 @@ def _content(response: Response) -> object:
 def _json(body: bytes) -> tuple[bool, Any]:
     """Whether it is JSON of a depth that a model can be given, and what it says."""
     try:
-        found = json.loads(body, parse_constant=lambda _: None)
+        found = _decode(body.decode(json.detect_encoding(body), "surrogatepass"))  # as json.loads does
     except (ValueError, RecursionError):
         return False, None
     level = [found]
@@ -129,10 +142,11 @@ def _is_text(body: bytes) -> bool:
         return False
 
 
-def _marked(text: str, response: Response) -> str:
+def _marked(text: str, response: Response, secrets: Iterable[Secret]) -> str:
     if not response.cut:
         return text
-    return f"{text}\n[Partial result: cut after {len(response.body)} bytes. The answer was larger, or took too long.]"
+    whole = Scrubber(secrets).stream().feed(text.rstrip("\ufffd"))  # without an end that may begin a secret
+    return f"{whole}\n[Partial result: cut after {len(response.body)} bytes. The answer was larger, or took too long.]"
 
 
 def _place(location: str) -> str:
@@ -145,16 +159,20 @@ def _place(location: str) -> str:
     return one_line((f"{parts.scheme}://{host}" if host else "") + parts.path, 200) or "/"
 
 
-def _detail(response: Response) -> str:
-    media = _media(response)
+def _detail(response: Response, secrets: Iterable[Secret]) -> str:
+    media, scrubber = _media(response), Scrubber(secrets)
     if media == "application/json" or media.endswith("+json"):
         is_json, found = _json(response.body)
         if is_json:
-            return one_line(_said(found), LONGEST_DETAIL)
+            return one_line(scrubber.text(_said(found) or _shown(found, response.status)), LONGEST_DETAIL)
     # What a server writes by itself of its own failure is for its operator: a page, a stack trace.
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or not media.startswith("text/plain"):
         return ""
-    return one_line(_text(response), LONGEST_DETAIL)
+    text = _text(response)
+    if "\0" in text:
+        return ""
+    stream = scrubber.stream()
+    return one_line(stream.feed(text) + ("" if response.cut else stream.close()), LONGEST_DETAIL)
 
 
 def _said(found: Any, depth: int = 0) -> str:
@@ -168,6 +186,14 @@ def _said(found: Any, depth: int = 0) -> str:
         if key in found and (said := _said(found[key], depth + 1)):
             return said
     return ""
+
+
+def _shown(found: Any, status: int) -> str:
+    """An object that says why by fields of the API's own; of the server's own failure it is for its operator."""
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(found, Mapping):
+        return ""
+    why = found.get("detail", found)
+    return json.dumps(why, ensure_ascii=False) if isinstance(why, Mapping) and why else ""
 
 
 def _problem(each: Any) -> str:

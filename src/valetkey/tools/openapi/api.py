@@ -14,8 +14,8 @@ from valetkey.tools.openapi.nearby import Nearby
 from valetkey.tools.openapi.parameters import shape_of
 from valetkey.tools.openapi.paths import Template
 from valetkey.tools.openapi.schemas import Definitions
-from valetkey.tools.openapi.security import reserved, security_of
-from valetkey.tools.openapi.servers import checked_base
+from valetkey.tools.openapi.security import is_readable, reserved, schemes_of, security_of
+from valetkey.tools.openapi.servers import check_servers, checked_base
 from valetkey.tools.openapi.spec import Document, Unusable, resolve
 from valetkey.tools.openapi.tool import OpenApiTool, Target
 
@@ -39,6 +39,8 @@ class OpenApi:
         scheme_providers: security scheme names to providers whose accounts they take.
         deadline: seconds for a call.
         cap: bytes of an answer that are read.
+        prefix: what goes before each path of the document.
+        limits: patterns of paths that are allowed and excluded, asked at each look; they take the place of both.
 
     Raises:
         ToolsGenerationError: ``base_url`` is no http or https URL.
@@ -56,8 +58,11 @@ class OpenApi:
         scheme_providers: Mapping[str, str] | None = None,
         deadline: float = 30.0,
         cap: int = 1_048_576,
+        prefix: str = "",
+        limits: Callable[[], tuple[Sequence[str], Sequence[str]]] | None = None,
     ) -> None:
         self._document = document
+        self._prefix = prefix
         base = IN_PROCESS if in_process else checked_base(base_url)
         self.target = Target(
             exchange=exchange,
@@ -66,8 +71,11 @@ class OpenApi:
             deadline=deadline,
             cap=cap,
         )
-        self._paths = names.Paths(allowed, excluded)
+        self._limits = limits or (lambda: (allowed, excluded))
+        self._limited: tuple[list[str], list[str]] | None = None
+        self._paths = names.Paths((), ())
         self._providers = dict(scheme_providers or {})
+        self._missed: set[str] = set()
         self._made: tuple[Document, dict[str, OpenApiTool], frozenset[str]] | None = None
 
     def tools(self) -> Mapping[str, OpenApiTool]:
@@ -84,9 +92,12 @@ class OpenApi:
         return self._now()[2]
 
     def _now(self) -> tuple[Document, dict[str, OpenApiTool], frozenset[str]]:
-        document = self._document()
-        if self._made is None or self._made[0] is not document:
+        document, (allowed, excluded) = self._document(), self._limits()
+        limited = [*allowed], [*excluded]
+        if self._made is None or self._made[0] is not document or self._limited != limited:
+            self._paths = names.Paths(*limited)
             tools = self._read(document)
+            self._limited = limited
             marked = frozenset(name for name, tool in tools.items() if tool.requires_approval)
             self._made = document, tools, marked
         return self._made
@@ -98,13 +109,17 @@ class OpenApi:
         filled, definitions = reserved(document), Definitions(document)
         tools: dict[str, OpenApiTool] = {}
         every = Nearby()
-        for path, method, item, operation in _operations(document, paths):
+        if not is_readable(document):
+            _log.warning("the document's security is no list: what goes by it gets no credential")
+        self._miss(document)
+        for path, method, item, operation in _operations(document, paths, self._prefix):
             about = f"{method.upper()} {path}"
             try:
                 template = Template(path)
                 every.add(method, template)
                 if not self._paths.offers(path):
                     continue
+                check_servers(document, item, operation, base=self.target.base_url + self._prefix)
                 shared = item.get("parameters")
                 shape = shape_of(
                     definitions,
@@ -123,6 +138,8 @@ class OpenApi:
             except ValueError:
                 _log.warning("the operation %s is left out: no request has such a path", names.one_line(about, 200))
                 continue
+            if not is_readable(operation):
+                _log.warning("the security of %s is no list: it gets no credential", names.one_line(about, 200))
             name = names.tool_name(operation.get("operationId"), method, path)
             name = names.distinct(name, about, tools)
             summary, description = operation.get("summary"), operation.get("description")
@@ -142,9 +159,18 @@ class OpenApi:
             )
         return {name: _among(tool, every) for name, tool in tools.items()}
 
+    def _miss(self, document: Document) -> None:
+        """Tell, once, of schemes that settings name and the document does not have."""
+        for name in sorted(self._providers.keys() - schemes_of(document).keys() - self._missed):
+            self._missed.add(name)
+            _log.warning(
+                "scheme_providers names the security scheme %s, and the OpenAPI document has none of that name",
+                names.one_line(name, 80),
+            )
+
 
 def _operations(
-    document: Document, paths: Mapping[str, Any]
+    document: Document, paths: Mapping[str, Any], prefix: str
 ) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
     for path, given in paths.items():
         try:
@@ -155,7 +181,7 @@ def _operations(
         for method in METHODS:
             operation = item.get(method)
             if isinstance(path, str) and isinstance(operation, Mapping):
-                yield path, method, item, operation
+                yield prefix + path if path.startswith("/") else path, method, item, operation
 
 
 def _among(tool: OpenApiTool, every: Nearby) -> OpenApiTool:

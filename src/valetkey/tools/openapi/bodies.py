@@ -55,6 +55,10 @@ def body_of(body: Body, arguments: Mapping[str, Any]) -> tuple[str, bytes]:
 
 
 def _whole(body: Body, kind: str, value: Any) -> tuple[str, bytes]:
+    if isinstance(value, Mapping):
+        for name in value:
+            if name.lower() in body.closed:
+                raise InvalidArguments(f"{body.whole}.{name[:80]} is not a parameter: a credential fills it.")
     if kind == "json":
         return _media(body.media), _json(value)
     if kind in {"form", "multipart"}:

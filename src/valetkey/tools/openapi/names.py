@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from hashlib import sha256
+
+from valetkey.tools.openapi.paths import readings
 
 LONGEST = 64
 """Characters of a tool's name, and of an argument's (Bedrock Converse, ``ToolSpecification``)."""
@@ -90,24 +92,30 @@ class Paths:
     def __init__(self, allowed: Sequence[str], excluded: Sequence[str]) -> None:
         self._allowed = [_pattern(each) for each in allowed if each.strip()]
         self._excluded = [_pattern(each) for each in excluded if each.strip()]
-        self._closed = [_pattern(each, parameter="[^/]*") for each in excluded if each.strip()]
+        closed = [_pattern(each, parameter="[^/]*").pattern for each in excluded if each.strip()]
+        self._closed = re.compile("|".join(closed)) if closed else None
 
     def offers(self, path: str) -> bool:
-        """Whether operations of that path are offered."""
+        """Whether operations of that path are offered.
+
+        Raises:
+            InvalidArguments: it is encoded in a way that nobody can read.
+        """
         text = _plain(path)
         allowed = not self._allowed or any(pattern.match(text) for pattern in self._allowed)
-        return allowed and not any(pattern.match(text) for pattern in self._excluded)
+        forms = [_plain(form) for form in readings(path)] if allowed and self._excluded else []
+        return allowed and not any(pattern.match(form) for form in forms for pattern in self._excluded)
 
     def closes(self, path: str) -> bool:
         """Whether a path as it would be sent, with its values, is excluded."""
-        text = _plain(path)
-        return any(pattern.match(text) for pattern in self._closed)
+        return self._closed is not None and self._closed.match(_plain(path)) is not None
 
 
 def _plain(path: str) -> str:
     """Slashes as one, none at the end, parameters without their names, in one case."""
-    parts: Iterable[str] = (part for part in path.split("/") if part)
-    return "/" + "/".join(_TEMPLATE.sub("{}", part) for part in parts).casefold()
+    if "{" in path:
+        path = "/".join(_TEMPLATE.sub("{}", part) for part in path.split("/"))
+    return "/" + "/".join(filter(None, path.split("/"))).casefold()
 
 
 def _pattern(glob: str, *, parameter: str = re.escape("{}")) -> re.Pattern[str]:

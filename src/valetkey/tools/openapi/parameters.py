@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from valetkey.model.headers import belongs_to_the_request
 from valetkey.tools.openapi.names import argument_name, one_line
 from valetkey.tools.openapi.schemas import Definitions, Schemas
 from valetkey.tools.openapi.spec import Unusable, resolve
@@ -27,18 +28,8 @@ KEY_HEADERS = frozenset(
 )
 """Headers that hold credentials by their name alone."""
 
-# What says where a request goes, how long it is, who sends it or from where: never a model's to say.
-_FORBIDDEN_HEADERS = frozenset(
-    {
-        *("accept", "accept-charset", "accept-encoding", "cookie", "cookie2", "set-cookie", "host"),
-        *("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect", "http2-settings"),
-        *("forwarded", "via", "from", "origin", "referer", "x-real-ip", "true-client-ip", "x-client-ip"),
-        *("x-cluster-client-ip", "cf-connecting-ip", "fastly-client-ip", "x-original-url", "x-original-host"),
-        *("x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override", "x-host"),
-        *("x-user-id", "x-user-display-name", "x-user-metadata", "www-authenticate", "alt-svc"),
-    }
-)
-_FORBIDDEN_BEGINNINGS = ("content-", "proxy-", "x-forwarded-", "sec-", "access-control-", "x-valetkey-", "x-envoy-")
+# Besides what belongs to the request itself: what the answer is to be read as.
+_FORBIDDEN_HEADERS = frozenset({"accept", "accept-charset"})
 _FORBIDDEN_COOKIES = ("__host-", "__secure-", "valetkey")
 
 WHOLE = "body"
@@ -73,7 +64,7 @@ class Body:
         required: those of the fields that a body needs, where there is one; by name in the body.
         always: whether there has to be one.
         free: whether arguments that are no parameters go into it.
-        closed: names, in lower case, that none of those may have: credentials fill them.
+        closed: names, in lower case, that none of those may have, nor ``whole``: credentials fill them.
         files: names in the body of what is a file.
         encodings: how each is written, as the document says it, by name in the body.
     """
@@ -111,7 +102,7 @@ def sendable(place: str, name: str) -> bool:
         return (
             _TOKEN.fullmatch(name) is not None
             and lower not in _FORBIDDEN_HEADERS | KEY_HEADERS
-            and not lower.startswith(_FORBIDDEN_BEGINNINGS)
+            and not belongs_to_the_request(name)
         )
     if place == "cookie":
         return _TOKEN.fullmatch(name) is not None and not name.lower().startswith(_FORBIDDEN_COOKIES)
@@ -230,7 +221,7 @@ class _Building:
         kind = kind_of(media)
         members = None if kind in {"text", "binary"} else self._schemas.members(schema)
         if members is None or (not members[0] and not _more(members[2])):
-            self._add_whole(media, schema, body.get("description"), required=required)
+            self._add_whole(media, schema, body.get("description"), required=required, closed=closed)
             return
         properties, needed, more = members
         if kind in {"form", "multipart"}:
@@ -256,13 +247,19 @@ class _Building:
             encodings=encodings if isinstance(encodings, Mapping) else {},
         )
 
-    def _add_whole(self, media: str, schema: Any, description: Any, *, required: bool) -> None:
+    def _add_whole(self, media: str, schema: Any, description: Any, *, required: bool, closed: Collection[str]) -> None:
         if kind_of(media) == "binary":
             schema = _file_schema({"type": "string"})
         elif kind_of(media) == "text":
             schema = schema or {"type": "string"}
         argument = self._take(WHOLE, "request", schema, description, required=required)
-        self._body = Body(media=media, whole=argument, always=required)
+        # A JSON body may have such names of its own, where its schema knows any.
+        known = kind_of(media) == "json" and self._knows_names(schema)
+        self._body = Body(media=media, whole=argument, always=required, closed=frozenset(() if known else closed))
+
+    def _knows_names(self, schema: Any) -> bool:
+        seen = self._schemas.seen_through(schema)
+        return isinstance(seen, Mapping) and any(key in seen for key in ("properties", "allOf", "anyOf", "oneOf"))
 
     def _is_file(self, schema: Any, depth: int = 0) -> bool:
         seen = self._schemas.seen_through(schema)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
@@ -12,7 +12,7 @@ from valetkey.errors import Denied, InvalidArguments
 from valetkey.model.calls import Lent, Loan
 from valetkey.providers.endpoints import permits
 from valetkey.secret import Secret
-from valetkey.tools.openapi.parameters import Shape
+from valetkey.tools.openapi.parameters import Parameter, Shape
 from valetkey.tools.openapi.request import Parts
 from valetkey.tools.openapi.security import AUTHORIZATION, Bound, Security, Spot
 
@@ -57,25 +57,32 @@ def place(security: Security, lent: Lent, *, origin: str | None) -> Placed:
                 raise Denied(
                     f"The account at {connection.provider} is not lent to {origin}: that is none of its own addresses."
                 )
-    for bounds in _taken(security, lent):
-        placed = Placed(headers=dict(security.static))
-        spots = [(spot, loan) for bound, loan in zip(bounds, lent.loans, strict=True) for spot in bound.spots]
-        if all(_put(placed, spot, loan) for spot, loan in spots):
-            return placed
+    for bounds in security.alternatives:
+        if _is_met(bounds, lent):
+            placed = Placed(headers=dict(security.static))
+            if _all_put(placed, bounds, lent.loans):
+                return placed
     return Placed(headers=dict(security.static))
 
 
-def _taken(security: Security, lent: Lent) -> Iterator[tuple[Bound, ...]]:
-    """The alternatives that what was lent may stand for."""
+def _is_met(bounds: tuple[Bound, ...], lent: Lent) -> bool:
+    """Whether what was lent may stand for these."""
     connections = lent.connected.connections
-    for bounds in security.alternatives:
-        if len(bounds) != len(connections) or len(lent.loans) != len(connections):
-            continue
-        if all(
-            bound.need.provider == connection.provider and bound.need.handler in {None, connection.handler}
-            for bound, connection in zip(bounds, connections, strict=True)
-        ):
-            yield bounds
+    if len(bounds) != len(connections) or len(lent.loans) != len(connections):
+        return False
+    for bound, connection in zip(bounds, connections, strict=True):
+        need = bound.need
+        if need.provider != connection.provider or need.handler not in {None, connection.handler}:
+            return False
+    return True
+
+
+def _all_put(placed: Placed, bounds: tuple[Bound, ...], loans: tuple[Loan, ...]) -> bool:
+    for bound, loan in zip(bounds, loans, strict=True):
+        for spot in bound.spots:
+            if not _put(placed, spot, loan):
+                return False
+    return True
 
 
 def _put(placed: Placed, spot: Spot, loan: Loan) -> bool:
@@ -98,7 +105,11 @@ def _put(placed: Placed, spot: Spot, loan: Loan) -> bool:
 
 
 def _header_of(loan: Loan, name: str) -> Secret | None:
-    return next((value for key, value in loan.headers.items() if key.lower() == name.lower()), None)
+    lower = name.lower()
+    for key, value in loan.headers.items():
+        if key.lower() == lower:
+            return value
+    return None
 
 
 def _put_key(placed: Placed, spot: Spot, value: str) -> bool:
@@ -126,20 +137,29 @@ def joined(parts: Parts, placed: Placed, shape: Shape) -> Parts:
     Raises:
         InvalidArguments: an argument that could be left out is where the credential goes; names it.
     """
-    own = {(each.place, each.wire.lower()): each for each in shape.parameters}
-    filled = placed.names
-    for where, name in sorted(filled & parts_named(parts)):
-        parameter = next((each for key, each in own.items() if key == (where, name)), None)
+    both = (parts.headers and placed.headers) or (parts.query and placed.query) or (parts.cookies and placed.cookies)
+    clashing = placed.names & parts_named(parts) if both else None
+    if not clashing:
+        return Parts(
+            path=parts.path,
+            query=(*parts.query, *placed.query),
+            headers={**parts.headers, **placed.headers},
+            cookies=(*parts.cookies, *placed.cookies),
+            content=parts.content,
+        )
+    own: dict[tuple[str, str], Parameter] = {(each.place, each.wire.lower()): each for each in shape.parameters}
+    for where, name in sorted(clashing):
+        parameter = own.get((where, name))
         # One that has to be given is given, and not sent: the credential's own value is.
         if parameter is None or not parameter.required:
             called = name if parameter is None else parameter.argument
             raise InvalidArguments(f"{called} is filled by the credential of this call. Leave it out.")
-    headers = {name: value for name, value in parts.headers.items() if ("header", name.lower()) not in filled}
+    headers = {name: value for name, value in parts.headers.items() if ("header", name.lower()) not in clashing}
     return replace(
         parts,
-        query=(*(pair for pair in parts.query if ("query", _plain(pair[0])) not in filled), *placed.query),
+        query=(*(pair for pair in parts.query if ("query", _plain(pair[0])) not in clashing), *placed.query),
         headers={**headers, **placed.headers},
-        cookies=(*(pair for pair in parts.cookies if ("cookie", pair[0].lower()) not in filled), *placed.cookies),
+        cookies=(*(pair for pair in parts.cookies if ("cookie", pair[0].lower()) not in clashing), *placed.cookies),
     )
 
 
@@ -152,9 +172,10 @@ def _names(
     headers: Iterable[str], query: Iterable[tuple[str, str]], cookies: Iterable[tuple[str, str]]
 ) -> set[tuple[str, str]]:
     found = {("header", name.lower()) for name in headers}
-    found |= {("query", _plain(name)) for name, _ in query}
-    return found | {("cookie", name.lower()) for name, _ in cookies}
+    found.update(("query", _plain(name)) for name, _ in query)
+    found.update(("cookie", name.lower()) for name, _ in cookies)
+    return found
 
 
 def _plain(name: str) -> str:
-    return unquote(name).lower()
+    return unquote(name).lower() if "%" in name else name.lower()

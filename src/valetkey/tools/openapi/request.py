@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
 from valetkey.errors import InvalidArguments
 from valetkey.tools.openapi.bodies import body_of
-from valetkey.tools.openapi.parameters import Parameter, Shape
+from valetkey.tools.openapi.parameters import Parameter, Shape, sendable
 from valetkey.tools.openapi.paths import Template, encoded
 
 LONGEST_TARGET = 12_000
@@ -20,9 +21,13 @@ LONGEST_TARGET = 12_000
 LONGEST_HEADERS = 32_768
 
 _UNRESERVED = "-._~"
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 # RFC 9110 §5.5: what is left of a header's value without control characters; Latin-1 is all that goes as it is.
 _HEADER = re.compile(r"(?:[\x21-\x7e\xa0-\xff](?:[\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?)?")
 _DELIMITERS = {"form": ",", "spaceDelimited": "%20", "pipeDelimited": "%7C"}
+_SCALARS = frozenset({str, int, float, bool})
+_SHORT = frozenset({int, float, bool, type(None)})
+_as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +73,11 @@ def parts_of(  # one branch for each place
     query: list[tuple[str, str]] = []
     headers: dict[str, str] = {}
     cookies: list[tuple[str, str]] = []
-    given = [each for each in shape.parameters if each.argument in arguments]
-    for parameter in given:
+    for parameter in shape.parameters:
+        if parameter.argument not in arguments:
+            continue
         value = arguments[parameter.argument]
+        _check_length(tool, parameter, value)
         if parameter.place == "path":
             path[parameter.wire] = _in_path(parameter, value)
         elif value is None and not parameter.json:
@@ -83,7 +90,7 @@ def parts_of(  # one branch for each place
             cookies += _in_cookie(parameter, value)
     content = b""
     if shape.body is not None:
-        taken = {parameter.argument for parameter in given}
+        taken = {parameter.argument for parameter in shape.parameters}
         media, content = body_of(shape.body, {name: each for name, each in arguments.items() if name not in taken})
         headers.update({"Content-Type": media} if media else {})
     parts = Parts(
@@ -91,31 +98,50 @@ def parts_of(  # one branch for each place
     )
     if len(parts.target) > LONGEST_TARGET:
         raise InvalidArguments(f"{tool}: path and query would be longer than {LONGEST_TARGET} characters.")
-    if sum(len(name) + len(value) for name, value in parts.sent_headers.items()) > LONGEST_HEADERS:
+    if (headers or cookies) and sum(map(len, chain.from_iterable(parts.sent_headers.items()))) > LONGEST_HEADERS:
         raise InvalidArguments(f"{tool}: the headers would be longer than {LONGEST_HEADERS} characters.")
     return parts
+
+
+def _check_length(tool: str, parameter: Parameter, value: Any) -> None:
+    """Refuse what is surely too long before any work is done on it."""
+    if type(value) in _SHORT:
+        return
+    in_target = parameter.place in {"path", "query"}
+    what, longest = ("path and query", LONGEST_TARGET) if in_target else ("the headers", LONGEST_HEADERS)
+    # Of what is nested, JSON's quotes and commas are not all sent.
+    if len(value) > longest if isinstance(value, str) else len(_as_json(value)) > 4 * longest:
+        raise InvalidArguments(
+            f"{tool}: with {parameter.argument}, {what} would be longer than {longest} characters. Shorten it."
+        )
 
 
 def written(value: Any) -> str:
     """One value as text: JSON's spelling for true, false, null and numbers; what is nested as JSON."""
     if isinstance(value, str):
         return value
+    if type(value) is int:
+        return str(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return str(int(value))
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _as_json(value)
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, safe=_UNRESERVED)
 
 
 def _in_path(parameter: Parameter, value: Any) -> str:
     """Styles ``simple``, ``label`` and ``matrix`` (OpenAPI 3.1, "Style Values"; RFC 6570 §3.2)."""
     if value is None:
         raise InvalidArguments(f"{parameter.argument} goes into the path, and may not be null.")
-    if parameter.json:
+    if parameter.json or (parameter.style == "simple" and type(value) in _SCALARS):
         return encoded(written(value), parameter.argument)
 
     def one(each: Any) -> str:
         return encoded(written(each), parameter.argument)
 
-    name, style, explode = quote(parameter.wire, safe=_UNRESERVED), parameter.style, parameter.explode
+    name, style, explode = _quoted(parameter.wire), parameter.style, parameter.explode
     if isinstance(value, Mapping):
         pairs = [(one(key), one(each)) for key, each in value.items()]
         items = [f"{key}={each}" for key, each in pairs] if explode else [text for pair in pairs for text in pair]
@@ -134,18 +160,18 @@ def _in_path(parameter: Parameter, value: Any) -> str:
 
 def _in_query(parameter: Parameter, value: Any) -> list[tuple[str, str]]:
     """Styles ``form``, ``spaceDelimited``, ``pipeDelimited`` and ``deepObject``."""
-    return styled(
-        parameter.wire, written(value) if parameter.json else value, style=parameter.style, explode=parameter.explode
-    )
+    if parameter.json or type(value) in _SCALARS:
+        return [(_quoted(parameter.wire), _quoted(written(value)))]
+    return styled(parameter.wire, value, style=parameter.style, explode=parameter.explode)
 
 
 def styled(name: str, value: Any, *, style: str, explode: bool) -> list[tuple[str, str]]:
     """Pairs of a query, percent-encoded."""
 
     def one(each: Any) -> str:
-        return quote(written(each), safe=_UNRESERVED)
+        return _quoted(written(each))
 
-    key = one(name)
+    key = _quoted(name)
     if isinstance(value, Mapping):
         if style == "deepObject":
             return _deep(key, value)
@@ -163,12 +189,12 @@ def styled(name: str, value: Any, *, style: str, explode: bool) -> list[tuple[st
 def _deep(key: str, value: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for inner, each in value.items():
-        name = f"{key}%5B{quote(str(inner), safe=_UNRESERVED)}%5D"
+        name = f"{key}%5B{_quoted(str(inner))}%5D"
         if isinstance(each, Mapping):
             pairs += _deep(name, each)
         else:
             many: Sequence[Any] = each if isinstance(each, list) else [each]
-            pairs += [(name, quote(written(one), safe=_UNRESERVED)) for one in many]
+            pairs += [(name, _quoted(written(one))) for one in many]
     return pairs
 
 
@@ -195,6 +221,8 @@ def _simple(parameter: Parameter, value: Any) -> str:
 def _in_cookie(parameter: Parameter, value: Any) -> list[tuple[str, str]]:
     """Style ``form``; what a cookie may not hold is percent-encoded (RFC 6265 §4.1.1)."""
     if parameter.explode and not parameter.json and isinstance(value, Mapping):
+        if not all(sendable("cookie", name) for name in value):
+            raise InvalidArguments(f"{parameter.argument} holds a name that no cookie of yours may have.")
         pairs = [(str(name), written(each)) for name, each in value.items()]
     elif isinstance(value, Mapping) and not parameter.json:
         pairs = [(parameter.wire, ",".join(f"{name},{written(each)}" for name, each in value.items()))]

@@ -33,6 +33,7 @@ class Definitions:
         self._names: dict[str, str] = {}
         self._references: dict[str, str] = {}
         self._made: dict[str, tuple[Any, frozenset[str]]] = {}
+        self.members: dict[int, tuple[dict[str, Any], list[str], Any]] = {}  # by identity: the document keeps them
 
     def name_of(self, reference: str) -> str:
         """The key of a reference among ``$defs``."""
@@ -127,6 +128,9 @@ class Schemas:
         Raises:
             Unusable: it refers to nothing, or in a circle.
         """
+        known = self._definitions.members.get(id(schema))
+        if known is not None:
+            return known
         self._left -= 1
         if self._left < 0:
             raise Unusable("its schemas refer to each other too often")
@@ -153,7 +157,9 @@ class Schemas:
         required += _texts(found.get("required"))
         left_out = {name for name, each in properties.items() if self.hidden(each)}
         shown = {name: each for name, each in properties.items() if name not in left_out}
-        return shown, [name for name in dict.fromkeys(required) if name not in left_out], more
+        made = shown, [name for name in dict.fromkeys(required) if name not in left_out], more
+        self._definitions.members[id(schema)] = made
+        return made
 
     def hidden(self, schema: Any) -> bool:
         """Whether a property is none that a client sends (``readOnly``)."""

@@ -77,6 +77,8 @@ def security_of(document: Document, operation: Mapping[str, Any], providers: Map
         operation: the Operation Object.
         providers: security scheme names to the providers whose accounts they take.
     """
+    if operation.get("security") == []:
+        return NONE
     own = operation.get("x-valetkey-provider")
     if isinstance(own, str) and own:
         need = Need(provider=own.lower(), scopes=frozenset(_scopes(operation.get("x-oauth2-scope"))))
@@ -84,9 +86,12 @@ def security_of(document: Document, operation: Mapping[str, Any], providers: Map
     extension = _extension(operation)
     if extension is not None:
         return extension
-    declared = operation.get("security", document.get("security"))
-    if not isinstance(declared, list):
+    declared = operation.get("security")
+    declared = document.get("security") if declared is None else declared
+    if declared is None:
         return Security(alternatives=((_WHATEVER,), ()))
+    if not isinstance(declared, list):
+        return NONE
     alternatives: list[tuple[Bound, ...]] = []
     is_mapped = is_optional = False
     named: list[str] = []
@@ -104,6 +109,11 @@ def security_of(document: Document, operation: Mapping[str, Any], providers: Map
     return Security(alternatives=tuple(kept), declared=tuple(dict.fromkeys(named)))
 
 
+def is_readable(holder: Mapping[str, Any]) -> bool:
+    """Whether the ``security`` of a document or an operation is a list, or none is given."""
+    return isinstance(holder.get("security"), list | None)
+
+
 def _merged(chosen: Sequence[Bound]) -> tuple[Bound, ...]:
     """One need for what the same credential meets."""
     found: dict[tuple[str, str | None], Bound] = {}
@@ -119,10 +129,8 @@ def _merged(chosen: Sequence[Bound]) -> tuple[Bound, ...]:
 
 def _options(document: Document, name: str, scopes: Any, providers: Mapping[str, str]) -> Iterator[Bound]:
     """The credentials that fit one scheme; none where nobody can have one."""
-    components = document.get("components")
-    schemes = components.get("securitySchemes") if isinstance(components, Mapping) else None
     try:
-        scheme = resolve(document, schemes[name]) if isinstance(schemes, Mapping) else {}
+        scheme = resolve(document, schemes_of(document)[name])
     except (KeyError, Unusable):
         scheme = {}
     spot = spot_of(scheme)
@@ -141,8 +149,11 @@ def spot_of(scheme: Mapping[str, Any]) -> Spot | None:
     """Where a scheme's credential goes; None where it goes into no request (mutual TLS), or nobody knows."""
     match scheme.get("type"):
         case "http":
-            is_basic = str(scheme.get("scheme", "")).lower() == "basic"
-            return Spot(way="basic" if is_basic else "bearer")
+            match str(scheme.get("scheme")).lower():
+                case "bearer":
+                    return Spot(way="bearer")
+                case "basic":
+                    return Spot(way="basic")
         case "oauth2" | "openIdConnect":
             return Spot(way="bearer")
         case "apiKey":
@@ -163,7 +174,7 @@ def _fitting(spot: Spot) -> tuple[SessionKind, ...]:
 def _extension(operation: Mapping[str, Any]) -> Security | None:
     """The ``x-auth-type`` family; None where there is none of it."""
     kind = operation.get("x-auth-type")
-    if not isinstance(kind, str):
+    if "x-auth-type" not in operation:
         marks = {"x-bearer-token-header": "bearer_token", "x-api-key-header": "api_key", "x-oauth2-scope": "oauth2"}
         found = [name for mark, name in marks.items() if isinstance(operation.get(mark), str)]
         found += ["basic_auth"] if operation.get("x-basic-auth") else []
@@ -171,7 +182,7 @@ def _extension(operation: Mapping[str, Any]) -> Security | None:
         if not found or isinstance(operation.get("security"), list):
             return None
         kind = found[0]
-    kind = kind.lower()
+    kind = str(kind).lower()
     header = operation.get("x-bearer-token-header")
     bearer = Spot(way="bearer", name=_header(header) or AUTHORIZATION)
     named = operation.get("x-api-key-header")
@@ -184,10 +195,8 @@ def _extension(operation: Mapping[str, Any]) -> Security | None:
         "custom": (Spot(way="all"), (SessionKind.CUSTOM,)),
     }
     spots["oauth2_client_credentials"] = spots["oauth2"]
-    if kind == "none":
+    if kind not in spots:  # "none"; and what nobody knows is met by nothing
         return NONE
-    if kind not in spots:
-        return None
     spot, kinds = spots[kind]
     scopes = frozenset(_scopes(operation.get("x-oauth2-scope")))
     wanted = [Need(provider=SESSION, handler=handler_name(each), scopes=scopes) for each in kinds]
@@ -217,12 +226,17 @@ def _scopes(given: Any) -> list[str]:
     return [each for each in given if isinstance(each, str)] if isinstance(given, list) else []
 
 
-def reserved(document: Document) -> frozenset[tuple[str, str]]:
-    """(place, name in lower case) of all that the document's security schemes fill: no argument goes there."""
+def schemes_of(document: Document) -> Mapping[str, Any]:
+    """The security schemes that a document has, by name."""
     components = document.get("components")
     schemes = components.get("securitySchemes") if isinstance(components, Mapping) else None
+    return schemes if isinstance(schemes, Mapping) else {}
+
+
+def reserved(document: Document) -> frozenset[tuple[str, str]]:
+    """(place, name in lower case) of all that the document's security schemes fill: no argument goes there."""
     found: set[tuple[str, str]] = set()
-    for each in schemes.values() if isinstance(schemes, Mapping) else ():
+    for each in schemes_of(document).values():
         try:
             spot = spot_of(resolve(document, each))
         except Unusable:

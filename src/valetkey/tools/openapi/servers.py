@@ -9,7 +9,8 @@ from urllib.parse import urljoin, urlsplit
 
 from valetkey.errors import ToolsGenerationError
 from valetkey.providers.endpoints import origin_of
-from valetkey.tools.openapi.spec import Document
+from valetkey.tools.openapi.names import one_line
+from valetkey.tools.openapi.spec import Document, Unusable
 
 _URL = re.compile(r"[!#-;=?-\[\]_a-zA-Z~]+")  # RFC 3986 §2: no space, quote, backslash, brace
 
@@ -57,6 +58,58 @@ def server_of(document: Document, *, spec_url: str = "") -> str:
         f"The OpenAPI document at {own} says that its API is elsewhere, at {origin_of(absolute[0])}. Credentials go "
         f"to the document's own origin only: set api_base_url if that address is meant."
     )
+
+
+def prefix_of(document: Document, *, root: str = "") -> str:
+    """The path below which an app itself has the operations of a document that is not its own; empty: none.
+
+    Args:
+        document: its first server says so by a relative URL.
+        root: the app's ``root_path``, which every request to it has anyway.
+    """
+    listed = document.get("servers")
+    first = _server_url(listed[0]) if isinstance(listed, list) and listed else ""
+    try:
+        parts = urlsplit(first)
+        path = urlsplit(urljoin("http://app.invalid/", parts.path)).path.rstrip("/")
+    except ValueError:
+        return ""
+    if parts.scheme or parts.netloc or not path.startswith("/"):
+        return ""
+    outer = root.rstrip("/")
+    return path.removeprefix(outer) if path == outer or path.startswith(f"{outer}/") else path
+
+
+def check_servers(document: Document, item: Mapping[str, Any], operation: Mapping[str, Any], *, base: str) -> None:
+    """Let an operation pass that is where the others are (OpenAPI 3.1, "Path Item Object", "Operation Object").
+
+    Args:
+        document: the document.
+        item: the path's item; what the operation says goes before.
+        operation: the Operation Object.
+        base: where the operations of the document are called; it stands for the document's first server.
+
+    Raises:
+        Unusable: it says that it is elsewhere.
+    """
+    listed = operation.get("servers") or item.get("servers")
+    if not isinstance(listed, list) or not listed:
+        return
+    own = [_at(each, base) for each in listed]
+    servers = document.get("servers")
+    usual = [_at(each, base) for each in servers] if isinstance(servers, list) else []
+    if base in own or (usual and base not in usual and usual[0] in own):
+        return
+    shown = next(filter(None, own), "nowhere")
+    raise Unusable(f"its own servers are elsewhere, at {one_line(shown, 200)}, and calls go to one place only")
+
+
+def _at(server: Any, base: str) -> str:
+    """The address of a server; a relative one is meant beside the base."""
+    try:
+        return urljoin(f"{base}/", _server_url(server)).rstrip("/")
+    except ValueError:
+        return ""
 
 
 def _server_url(server: Any) -> str:

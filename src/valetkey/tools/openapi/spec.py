@@ -88,7 +88,9 @@ def checked(document: Any, name: str) -> Document:
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("paths", {}), Mapping):
         raise ToolsGenerationError(f"{name} is no OpenAPI document: expected an object with openapi and paths.")
-    version = document.get("openapi")
+    version = document.get("openapi", "3.0" if "paths" in document and "swagger" not in document else None)
+    if version is None and "swagger" not in document:
+        raise ToolsGenerationError(f"{name} is no OpenAPI document: openapi is missing. Expected OpenAPI 3.0 or 3.1.")
     if not isinstance(version, str) or not version.startswith(("3.0", "3.1")):
         found = "Swagger 2.0" if "swagger" in document else f"openapi: {str(version)[:20]}"
         raise ToolsGenerationError(f"{name} is {found}. Expected OpenAPI 3.0 or 3.1: convert it.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from valetkey.tools.openapi.names import Paths
 from valetkey.tools.openapi.parameters import Shape
 from valetkey.tools.openapi.paths import Template, readings
 from valetkey.tools.openapi.placing import joined, parts_named, place
+from valetkey.tools.openapi.quick import Quick
 from valetkey.tools.openapi.request import Parts, parts_of
 from valetkey.tools.openapi.security import Security
 from valetkey.tools.openapi.validate import check
@@ -74,6 +75,10 @@ class OpenApiTool:
     template: Template = field(repr=False)
     nearby: Sequence[Template] = field(default=(), repr=False)
     paths: Paths = field(repr=False)
+    _quick: Quick = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_quick", Quick(self.shape.schema))
 
     @property
     def schema(self) -> Mapping[str, Any]:
@@ -91,10 +96,12 @@ class OpenApiTool:
         Raises:
             InvalidArguments: they do not fit the schema, or cannot go where they belong.
         """
-        check(self.name, arguments, self.schema)
+        if not self._quick.sure(arguments):
+            check(self.name, arguments, self.schema)
         parts = parts_of(self.name, self.template, self.shape, arguments)
-        for _, name in parts_named(parts) & self.shape.closed:
-            raise InvalidArguments(f"{self.name}: {name} is filled by a credential. Leave it out.")
+        if self.shape.closed:
+            for _, name in parts_named(parts) & self.shape.closed:
+                raise InvalidArguments(f"{self.name}: {name} is filled by a credential. Leave it out.")
         self._keep_here(parts.path)
         return {_PARTS: parts}
 
@@ -106,8 +113,15 @@ class OpenApiTool:
             if self.paths.closes(form) or any(other.fits(form.casefold()) for other in self.nearby):
                 raise InvalidArguments(f"{self.name}: a value of the path {self.path} leads to another operation.")
 
-    async def run(self, lent: Lent, arguments: Mapping[str, object]) -> object:
+    async def run(
+        self, lent: Lent, arguments: Mapping[str, object], *, heard: Callable[[int], None] | None = None
+    ) -> object:
         """Send the request with what was lent, once, and read its answer.
+
+        Args:
+            lent: the credentials.
+            arguments: as ``bind`` gave them.
+            heard: told the answer's status.
 
         Raises:
             OperationFailed: the answer says that it failed, or there was none in time.
@@ -141,4 +155,6 @@ class OpenApiTool:
             done = "It may have been carried out: look before you repeat it." if error.sent else "It was not sent."
             late = f"Request timeout: no answer within {seconds:g} s. {done}"
             raise OperationFailed(late, url=shown) from None
-        return value_of(response, url=shown)
+        if heard is not None:
+            heard(response.status)
+        return value_of(response, url=shown, secrets=lent.secrets)

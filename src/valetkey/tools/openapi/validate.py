@@ -17,6 +17,7 @@ from valetkey.errors import InvalidArguments
 _LARGEST = 1_048_576  # characters of all arguments, about as JSON
 _DEEPEST = 64  # levels of nesting
 _DEEPEST_SCHEMA = 200  # schemas within schemas, for those that refer to themselves without end
+_STEPS = 100_000  # looks at a value, a name or a pattern: some tenths of a second, while the loop stands still
 _MOST = 8  # problems told at once
 _MOST_SHOWN = 12
 _LARGEST_INTEGER = 1024  # bits
@@ -44,17 +45,16 @@ def check(tool: str, arguments: Mapping[str, object], schema: Mapping[str, Any])
         schema: of an object; references lead to its own ``$defs``.
 
     Raises:
-        InvalidArguments: some do not fit, are missing, unknown, too large or nested too deep; names each with what was
-            expected, and no value.
+        InvalidArguments: some do not fit, are missing, unknown, too large, nested too deep, or take too long to judge;
+            names each with what was expected, and no value.
     """
     if not isinstance(arguments, Mapping):
         raise InvalidArguments(f"{tool}: the arguments must be an object, not {_kind(arguments)}.")
     _check_plain(tool, arguments)
-    problems = []
-    for problem in _Judge(schema).problems(arguments, schema, "", 0):
-        problems.append(problem)
-        if len(problems) == _MOST:
-            break
+    try:
+        problems = dict.fromkeys(itertools.islice(_Judge(schema).problems(arguments, schema, "", 0), _MOST))
+    except (_TooMuchError, RecursionError):
+        raise InvalidArguments(f"{tool}: the arguments take too long to judge. Give fewer, less nested.") from None
     if problems:
         known = [*schema.get("properties", {}), *(["names of your own"] if schema.get("additionalProperties") else [])]
         raise InvalidArguments(f"{tool}: {' '.join(problems)} It takes {', '.join(known) or 'nothing'}.")
@@ -100,18 +100,54 @@ def _is_no_json(value: object) -> str:
     return "" if value is None else f"a {type(value).__name__} is no value of JSON."
 
 
+class _TooMuchError(Exception):
+    """The steps are used up."""
+
+
 class _Judge:
+    """Judges each value by each schema once, however often they meet, and tells only of what does not fit."""
+
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._definitions = root.get("$defs", {})
+        self._left = _STEPS
+        self._known: dict[tuple[int, int], bool] = {}  # by identity: values and schemas outlive the judge
+        self._enums: dict[int, frozenset[Any]] = {}
+        self._silent = False  # whether only it matters that something is wrong
+        self._ends = 0  # how often a schema that refers to itself without end was left
 
-    def problems(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:  # noqa: C901  # one per keyword
+    def problems(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:
         """One sentence for each thing that does not fit."""
-        if schema is True or schema == {}:
-            return
+        if self._fits(value, schema, depth):
+            return iter(())
+        return iter(("",)) if self._silent else self._told(value, schema, place, depth)
+
+    def _fits(self, value: Any, schema: Any, depth: int) -> bool:
+        if schema is True or not schema:
+            return schema is not False
+        pair = id(value), id(schema)
+        known = self._known.get(pair)
+        if known is None:
+            before, ends, self._silent = self._silent, self._ends, True
+            try:
+                known = next(self._told(value, schema, "", depth), None) is None
+            finally:
+                self._silent = before
+            if ends == self._ends:
+                self._known[pair] = known
+        return known
+
+    def _spend(self, steps: int = 1) -> None:
+        self._left -= steps
+        if self._left < 0:
+            raise _TooMuchError
+
+    def _told(self, value: Any, schema: Any, place: str, depth: int) -> Iterator[str]:  # noqa: C901  # one per keyword
+        self._spend()
         if schema is False:
             yield f"{_named(place)} may not be given."
             return
         if depth > _DEEPEST_SCHEMA:
+            self._ends += 1
             yield f"{_named(place)} cannot be judged: its schema refers to itself without end."
             return
         reference = schema.get("$ref")
@@ -125,7 +161,7 @@ class _Judge:
                 return
         if len(schema) == 1 and kinds is not None:
             return  # most say their type, and no more
-        yield from _choices(value, schema, place)
+        yield from self._choices(value, schema, place)
         if isinstance(value, str):
             yield from _text(value, schema, place)
         elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -136,8 +172,19 @@ class _Judge:
             yield from self._object(value, schema, place, depth)
         yield from self._combined(value, schema, place, depth)
 
-    def _fits(self, value: Any, schema: Any, depth: int) -> bool:
-        return next(self.problems(value, schema, "", depth + 1), None) is None
+    def _choices(self, value: Any, schema: Mapping[str, Any], place: str) -> Iterator[str]:
+        if "enum" in schema:
+            listed = schema["enum"]
+            if id(listed) not in self._enums:
+                self._enums[id(listed)] = frozenset(_key(each) for each in listed)
+            if self._key(value) not in self._enums[id(listed)]:
+                shown = ", ".join(_short(each) for each in listed[:_MOST_SHOWN])
+                yield f"{_named(place)} must be one of {shown}{', …' if len(listed) > _MOST_SHOWN else ''}."
+        if "const" in schema and self._key(value) != _key(schema["const"]):
+            yield f"{_named(place)} must be {_short(schema['const'])}."
+
+    def _key(self, value: Any) -> Any:
+        return _key(value, self._spend)
 
     def _combined(self, value: Any, schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
         for part in schema.get("allOf", ()):
@@ -146,15 +193,15 @@ class _Judge:
             parts = schema.get(key)
             if not parts:
                 continue
-            fitting = sum(self._fits(value, part, depth) for part in parts)
+            fitting = sum(self._fits(value, part, depth + 1) for part in parts)
             if fitting == 0:
-                yield self._no_choice(value, parts, place, depth)
+                yield "" if self._silent else self._no_choice(value, parts, place, depth)
             elif fitting > 1 and key == "oneOf":
                 yield f"{_named(place)} fits {fitting} of the choices, and must fit one only."
-        if "not" in schema and self._fits(value, schema["not"], depth):
+        if "not" in schema and self._fits(value, schema["not"], depth + 1):
             yield f"{_named(place)} is what it may not be."
         if "if" in schema:
-            then = "then" if self._fits(value, schema["if"], depth) else "else"
+            then = "then" if self._fits(value, schema["if"], depth + 1) else "else"
             yield from self.problems(value, schema.get(then, True), place, depth + 1)
 
     def _no_choice(self, value: Any, parts: Sequence[Any], place: str, depth: int) -> str:
@@ -162,12 +209,20 @@ class _Judge:
         seen = [self._definitions.get(part["$ref"][8:], part) if _refers(part) else part for part in parts]
         kinds = [_kinds(part) for part in seen]
         meant = [part for part, listed in zip(seen, kinds, strict=True) if any(_TYPES[kind](value) for kind in listed)]
-        told = [part for part in meant if _is_told(value, part)] if len(meant) > 1 else meant
+        told = [part for part in meant if self._is_meant(value, part)] if len(meant) > 1 else meant
         if len(told) == 1:
             return next(self.problems(value, told[0], place, depth + 1), f"{_named(place)} fits none of its choices.")
         if not meant and all(kinds):
             return f"{_named(place)} must be {_or(dict.fromkeys(itertools.chain(*kinds)))}, not {_kind(value)}."
         return f"{_named(place)} fits none of its {len(parts)} choices."
+
+    def _is_meant(self, value: Any, schema: Mapping[str, Any]) -> bool:
+        """Whether an object says by a constant that it is one of these (OpenAPI 3.1, "Discriminator Object")."""
+        properties = schema.get("properties", {})
+        constants = {name: each for name, each in properties.items() if isinstance(each, Mapping) and "const" in each}
+        return bool(constants) and all(
+            self._key(value.get(name)) == _key(each["const"]) for name, each in constants.items()
+        )
 
     def _array(self, value: list[Any], schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
         yield from _size(len(value), schema, place, "Items", "items")
@@ -177,10 +232,10 @@ class _Judge:
         if "items" in schema:
             for index, each in enumerate(value[len(first) :], len(first)):
                 yield from self.problems(each, schema["items"], f"{place}[{index}]", depth + 1)
-        if schema.get("uniqueItems") and len({_key(each) for each in value}) != len(value):
+        if schema.get("uniqueItems") and len({self._key(each) for each in value}) != len(value):
             yield f"{_named(place)} holds the same item twice."
         if "contains" in schema:
-            found = sum(self._fits(each, schema["contains"], depth) for each in value)
+            found = sum(self._fits(each, schema["contains"], depth + 1) for each in value)
             if not schema.get("minContains", 1) <= found <= schema.get("maxContains", found):
                 yield f"{_named(place)} holds {found} of the items that it must hold."
 
@@ -193,16 +248,15 @@ class _Judge:
         patterns = schema.get("patternProperties", {})
         for name, each in value.items():
             inner = _joined(place, name)
-            if "propertyNames" in schema and not self._fits(name, schema["propertyNames"], depth):
+            if "propertyNames" in schema and not self._fits(name, schema["propertyNames"], depth + 1):
                 yield f"{_named(inner)} is no name that is taken there."
+            self._spend(1 + len(patterns))
             matching = [one for pattern, one in patterns.items() if _matches(pattern, name)]
             if name in properties:
                 matching.append(properties[name])
             more = schema.get("additionalProperties", True)
             if not matching and more is False:
-                near = difflib.get_close_matches(name[:80], list(properties))
-                guess = f" Did you mean {' or '.join(near)}?" if near else ""
-                yield f"{_named(inner)} is not a parameter.{guess}"
+                yield "" if self._silent else _unknown(name, inner, properties)
                 continue
             for one in matching or [more]:
                 yield from self.problems(each, one, inner, depth + 1)
@@ -211,12 +265,10 @@ class _Judge:
                 yield from self.problems(value, needed, place, depth + 1)
 
 
-def _choices(value: Any, schema: Mapping[str, Any], place: str) -> Iterator[str]:
-    if "enum" in schema and not any(_same(value, each) for each in schema["enum"]):
-        shown = ", ".join(_short(each) for each in schema["enum"][:_MOST_SHOWN])
-        yield f"{_named(place)} must be one of {shown}{', …' if len(schema['enum']) > _MOST_SHOWN else ''}."
-    if "const" in schema and not _same(value, schema["const"]):
-        yield f"{_named(place)} must be {_short(schema['const'])}."
+def _unknown(name: str, place: str, properties: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name[:80], list(properties))
+    guess = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"{_named(place)} is not a parameter.{guess}"
 
 
 def _text(value: str, schema: Mapping[str, Any], place: str) -> Iterator[str]:
@@ -276,18 +328,20 @@ def _compiled(pattern: str) -> SchemaValidator | None:
         return None
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equal as JSON: true is not 1, 1.0 is."""
-    return bool(_key(one) == _key(other))
-
-
-def _key(value: Any) -> Any:
+def _key(value: Any, spend: Callable[[], None] | None = None) -> Any:
+    """Equal where two values are equal as JSON: true is not 1, 1.0 is."""
+    if spend is not None:
+        spend()
     if isinstance(value, bool) or value is None:
         return (type(value).__name__, value)
     if isinstance(value, Mapping):
-        return ("object", frozenset((name, _key(each)) for name, each in value.items()))
+        return ("object", frozenset((name, _key(each, spend)) for name, each in value.items()))
     if isinstance(value, list):
-        return ("array", tuple(_key(each) for each in value))
+        return ("array", tuple(_key(each, spend) for each in value))
+    if isinstance(value, int | float):
+        # As text: the hash of a number is known to whoever chooses it, and many that share one take for ever.
+        whole = isinstance(value, int) or value.is_integer()
+        return ("number", str(int(value)) if whole else repr(value))
     return value
 
 
@@ -297,13 +351,6 @@ def _kind(value: object) -> str:
 
 def _or(kinds: Iterable[str]) -> str:
     return " or ".join(kinds)
-
-
-def _is_told(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether an object says by a constant that it is one of these (OpenAPI 3.1, "Discriminator Object")."""
-    properties = schema.get("properties", {})
-    constants = {name: each for name, each in properties.items() if isinstance(each, Mapping) and "const" in each}
-    return bool(constants) and all(_same(value.get(name), each["const"]) for name, each in constants.items())
 
 
 def _refers(schema: Any) -> bool:
