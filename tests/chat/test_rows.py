@@ -212,7 +212,7 @@ async def test_what_goes_wrong_on_the_way_in_is_told_without_internals() -> None
             ("GET", "nowhere", 404),
             ("GET", "static/none.js", 404),
             ("GET", f"link/{'0' * 64}", 404),
-            ("POST", "ui", 404),
+            ("POST", "ui", 405),
             ("POST", "ws", 404),
         ]
         for method, path, status in asked:

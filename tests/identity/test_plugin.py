@@ -12,6 +12,7 @@ import pytest
 
 from tests.services.kit import ROOT_TOKEN, Place
 from valetkey.errors import CouldNotTell, Denied, InvalidArguments, InvalidSetting, Unauthenticated
+from valetkey.identity import running
 from valetkey.identity.plugin import REFUSED
 from valetkey.identity.running import _parse_token, parse_token
 from valetkey.model.caller import Caller
@@ -328,7 +329,10 @@ async def test_parse_token_refuses_one_for_another_workspace(place: Place, works
     assert str(caught.value) == f"Token is not authorized for workspace '{workspace}'"
 
 
-async def test_two_servers_in_one_process_are_each_asked_by_their_own_parsers(place: Place):
+async def test_two_servers_in_one_process_are_each_asked_by_their_own_parsers(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(running, "_RUNNING", running._RUNNING[-1:])  # apps of other tests may not have been told to end
     other = Place()
     other.open()
     _, ada = await place.signed_in()

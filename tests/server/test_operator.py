@@ -35,7 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def valetkey(*arguments: str) -> str:
     command = [sys.executable, "-m", "valetkey.cli.main", *arguments]
-    done = subprocess.run(command, check=True, env=os.environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=False, env=os.environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
