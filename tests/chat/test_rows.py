@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 import valetkey
 from tests.chat.kit import Script, call
 from tests.chat.live import SECRET, Held, live
+from tests.chat.test_seed_programs import SEED_YAML
 from tests.tools.openapi.kit import api, bearer, sent, target_of
 from valetkey import UserInfo
 from valetkey.entrypoints.chat.handshake import cookie_name
@@ -278,37 +279,7 @@ def test_the_contracts_names_are_imported_from_the_package() -> None:
     }  # fmt: skip
 
 
-SEED_DOCUMENT = """
-openapi: 3.0.3
-info: {title: Users, version: "1"}
-paths:
-  /api/users:
-    get:
-      summary: List users
-      description: Get all users (requires authentication)
-      # Standard OpenAPI security
-      security:
-        - bearerAuth: []
-      # Custom extension for auth type
-      x-auth-type: bearer_token
-      parameters:
-        - name: limit
-          in: query
-          schema:
-            type: integer
-      responses:
-        "200":
-          description: List of users
-        "401":
-          description: Unauthorized
-
-components:
-  securitySchemes:
-    bearerAuth:
-      type: http
-      scheme: bearer
-      bearerFormat: JWT
-"""
+SEED_DOCUMENT = f'openapi: 3.0.3\ninfo: {{title: Users, version: "1"}}\n{SEED_YAML}'
 
 
 @pytest.mark.requirement("seed003.openapi")

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from valetkey.entrypoints.web.hosts import by_https, host_name, is_loopback, own_hosts
-from valetkey.entrypoints.web.presented import client_address, is_among, session_cookie
+from valetkey.entrypoints.web.presented import client_address, cookie_values, is_among, session_cookie
 from valetkey.model.hosts import is_loopback as is_loopback_address
 from valetkey.ports.world import Entropy
 
@@ -208,13 +208,7 @@ def browser_cookie(response: Response, connection: HTTPConnection, chat: Chat) -
 
 def browser_of(connection: HTTPConnection, chat: Chat) -> str:
     """The SHA-256 of the browser's chat cookie; empty: it has none, or two."""
-    name = cookie_name(secure=by_https(connection, chat.mounted.base_url))
-    values = set()
-    for header in connection.headers.getlist("cookie"):
-        for part in header.split(";"):
-            key, _, value = part.strip().partition("=")
-            if key == name:
-                values.add(value.strip('"'))
+    values = cookie_values(connection, cookie_name(secure=by_https(connection, chat.mounted.base_url)))
     value = values.pop() if len(values) == 1 else ""
     return _mark(value) if _VALUE.fullmatch(value) else ""
 

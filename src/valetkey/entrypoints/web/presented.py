@@ -151,14 +151,17 @@ def _refuse_in_url(connection: HTTPConnection) -> None:
             raise Unauthenticated(IN_URL)
 
 
+def cookie_values(connection: HTTPConnection, name: str) -> set[str]:
+    """All values of a cookie: another port, path or subdomain can add a second one of that name."""
+    parts = (
+        part.strip().partition("=") for header in connection.headers.getlist("cookie") for part in header.split(";")
+    )
+    return {value.strip('"') for key, _, value in parts if key == name}
+
+
 def _session_of(connection: HTTPConnection, name: str) -> str:
-    """The session cookie's value. Another port, path or subdomain can add a second one of that name: none is taken."""
-    values = set()
-    for header in connection.headers.getlist("cookie"):
-        for part in header.split(";"):
-            key, _, value = part.strip().partition("=")
-            if key == name:
-                values.add(value.strip('"'))
+    """The session cookie's value; of two none is taken."""
+    values = cookie_values(connection, name)
     if len(values) > 1:
         raise InvalidAnswer(f"{TWICE} Remove the cookies of this site from your browser, and sign in again.")
     return values.pop() if values else ""
