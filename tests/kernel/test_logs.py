@@ -55,7 +55,8 @@ def written():
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    quiet = [logging.getLogger(name) for name in ("httpx2", "websockets")]  # a chat of another test may have done so
+    # A chat of another test may have quieted them.
+    quiet = [logging.getLogger(name) for name in ("botocore", "botocore.endpoint", "httpx2", "websockets")]
     levels = [logger.level for logger in quiet]
     for logger in quiet:
         logger.setLevel(logging.NOTSET)

@@ -26,6 +26,9 @@ def reader(request, monkeypatch):
     if request.path.name not in PAGES:
         yield None
         return
+    for name in ("VALETKEY_PUBLIC_SERVER_PROTOCOL", "VALETKEY_SESSION__SESSION_TYPE"):
+        monkeypatch.setenv(name, "")  # what a page sets is gone after it
+        monkeypatch.delenv(name)
     monkeypatch.setenv("VALETKEY_INTERNAL_SERVER_PORT", str(free_port()))
     monkeypatch.setenv("VALETKEY_PUBLIC_SERVER_PORT", str(free_port()))
     build.use(None)

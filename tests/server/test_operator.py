@@ -27,7 +27,8 @@ WRONG = Secret("not the password of anybody")
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same as for every test, and the current folder too."""
     monkeypatch.setenv("VALETKEY_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
