@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -53,23 +53,6 @@ class Reply:
 
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
-
-
-class LanguageModel(Protocol):
-    """Whoever decides what is called. It sees what it is given, and nothing else."""
-
-    def reply(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Reply:
-        """The answer to a conversation.
-
-        Args:
-            messages: all of it, oldest first.
-            tools: what may be called, as ``Pocket.describe_tools`` tells it: name, description, parameters.
-        """
-        ...
-
-    def stream(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> Iterator[str | ToolCall]:
-        """The same answer in pieces: of text, then whole calls."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from valetkey.adapters.llm import Offline
 from valetkey.adapters.models.ids import OFFLINE, ModelId, Service, read_id, require
-from valetkey.ports.agents import ChatModel, LanguageModel, ModelChoice
+from valetkey.ports.agents import ChatModel, ModelChoice
 
 if TYPE_CHECKING:
     from valetkey.adapters.models.remote import Opened
-
-
-def language_model() -> LanguageModel:
-    """The model that an agent of ours talks to."""
-    return Offline()
 
 
 def open_model(choice: ModelChoice) -> ChatModel:
