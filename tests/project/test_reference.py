@@ -22,7 +22,7 @@ from valetkey.providers.base import HandlerEntry, OAuth2, Provider
 from valetkey.providers.catalog.load import load
 from valetkey.settings.pocket import KNOWN, Config
 from valetkey.settings.policy import read_rules
-from valetkey.settings.sections import SERVER_NAMES, Callbacks, General, Identity, Rate, Serving, Session
+from valetkey.settings.sections import SERVER_NAMES, Callbacks, General, Identity, Rate, Services, Serving, Session
 from valetkey.settings.server import load_server
 from valetkey.settings.sources import Layer as SourceLayer
 from valetkey.settings.sources import Sources, flatten
@@ -129,6 +129,19 @@ def test_every_setting_of_the_server_is_explained_with_its_default():
                 assert float(told[f"{table}.{field.name}"]) == default
             elif isinstance(default, str) and default:
                 assert told[f"{table}.{field.name}"].strip("`") == default
+
+
+def test_every_setting_of_services_is_explained_with_its_default():
+    told: dict[str, str] = {}
+    for names, defaults, _ in rows(page("services.md"), "setting"):
+        told |= dict(zip(code(names), code(defaults), strict=True))
+    assert set(told) == {name for name in SERVER_NAMES if name.startswith("services.")}
+    for field in dataclasses.fields(Services):
+        default = field.default
+        for part in dataclasses.fields(Rate) if isinstance(default, Rate) else ():
+            assert float(told[f"services.{field.name}.{part.name}"]) == getattr(default, part.name)
+        if isinstance(default, int | float):
+            assert float(told[f"services.{field.name}"]) == default
 
 
 def test_every_key_of_a_providers_file_is_explained():

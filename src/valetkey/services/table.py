@@ -6,15 +6,14 @@ import asyncio
 import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from valetkey.errors import Denied, InvalidArguments, NotFound
 from valetkey.identity.handlers import is_async, outcome
 from valetkey.identity.powers import check_general
-from valetkey.model.caller import Caller
-from valetkey.model.users import UserPermission, includes
+from valetkey.services.sight import PermissionOf, Sight, Who
 from valetkey.tools.threads import THREADS
 
 CLIENT = "server"
@@ -24,36 +23,10 @@ FACTS = frozenset({"id", "name", "type", "description", "docs", "config", "app_i
 """What a service says of itself; all else is what it offers."""
 
 Kind = Literal["functions", "asgi", "generic"]
-PermissionOf = Callable[[Caller, str], "Awaitable[UserPermission | None] | UserPermission | None"]
 
 _KINDS: tuple[Kind, ...] = ("functions", "asgi", "generic")
 _VISIBILITIES = ("public", "protected", "unlisted")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
-    """Who calls a service, and from where.
-
-    Attributes:
-        workspace: in which they act.
-        agent: what their program calls itself.
-    """
-
-    caller: Caller
-    workspace: str
-    address: str = ""
-    agent: str = ""
-
-    def context(self, service: Service) -> dict[str, Any]:
-        """What a function with ``require_context`` is told (seed 004)."""
-        user = self.caller.user
-        return {
-            "ws": self.workspace,
-            "from": f"{self.workspace}/{'' if user is None else user.id}",
-            "to": service.full_id,
-            "user": {} if user is None else user.model_dump(mode="json"),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +36,7 @@ class Service:
     Attributes:
         functions: what it offers, by name; nested.
         ours: functions of our own: they are told the `Who` that calls, as ``who``.
-        require_context: whether functions are told who calls, as ``context``.
+        require_context: whether functions are told who calls, as ``context``; or those of them that are.
         authorized_workspaces: whose callers see a protected one, too.
     """
 
@@ -74,15 +47,26 @@ class Service:
     name: str = ""
     description: str = ""
     visibility: str = "protected"
-    require_context: bool = False
+    require_context: bool | tuple[str, ...] = False
     authorized_workspaces: frozenset[str] = frozenset()
     config: Mapping[str, Any] = field(default_factory=dict)
     ours: frozenset[str] = frozenset()
+    client: str = CLIENT
 
     @property
     def full_id(self) -> str:
         """``workspace/client:id``."""
-        return f"{self.workspace}/{CLIENT}:{self.id}"
+        return f"{self.workspace}/{self.client}:{self.id}"
+
+    def context(self, who: Who) -> dict[str, Any]:
+        """What a function with ``require_context`` is told of its caller (seed 004)."""
+        sender = who.peer or f"{who.workspace}/{who.user.get('id', '')}"
+        return {"ws": who.workspace, "from": sender, "to": self.full_id, "user": who.user}
+
+    def tells(self, path: Sequence[str]) -> bool:
+        """Whether that function is told who calls."""
+        told = self.require_context
+        return ".".join(path) in told if isinstance(told, tuple) else told
 
     def find(self, path: Sequence[str]) -> Any:
         """What is offered under a name, or nested names.
@@ -108,7 +92,7 @@ class Service:
             "config": {
                 **shared,
                 "visibility": self.visibility,
-                "require_context": self.require_context,
+                "require_context": list(told) if isinstance(told := self.require_context, tuple) else told,
                 "workspace": self.workspace,
             },
             "functions": sorted(name for name, each in self.functions.items() if callable(each)),
@@ -120,10 +104,12 @@ class ServiceTable:
 
     Args:
         permission_of: what a caller may do in a workspace.
+        client: that the services belong to, in their full ids; no other instance has it.
     """
 
-    def __init__(self, *, permission_of: PermissionOf) -> None:
-        self._permission_of = permission_of
+    def __init__(self, *, permission_of: PermissionOf, client: str = CLIENT) -> None:
+        self.client = client
+        self._sight = Sight(permission_of)
         self._services: dict[tuple[str, str], Service] = {}
 
     def register(
@@ -139,7 +125,7 @@ class ServiceTable:
         Raises:
             InvalidArguments: it is none, or one of that id is there.
         """
-        service = _service(given, workspace, ours)
+        service = _service(given, workspace, ours, self.client)
         key = service.workspace, service.id
         if key in self._services and not overwrite:
             raise InvalidArguments(f"Service already exists: {service.full_id}. Say overwrite=True to replace it.")
@@ -190,6 +176,10 @@ class ServiceTable:
             raise Denied(f"Permission denied for non-public service in workspace {place}")
         return service
 
+    def every(self) -> Sequence[Service]:
+        """All, by workspace and id, whoever asks."""
+        return [service for _, service in sorted(self._services.items())]
+
     async def list(self, who: Who, *, workspace: str) -> list[Service]:
         """Those of a workspace that this caller may know of, by id."""
         there = [service for (place, _), service in sorted(self._services.items()) if place == workspace]
@@ -210,32 +200,38 @@ class ServiceTable:
 
         Raises:
             NotFound: it offers no such thing.
+            InvalidArguments: one of the arguments by place is where the caller is told.
             Exception: whatever the function raises.
         """
         target = service.find(path)
         if not callable(target):
             return target
         told = {name: value for name, value in arguments.items() if name != "context"}
+        if positional:
+            _check_places(target, len(positional))
         if path[0] in service.ours:
             told["who"] = who
-        elif service.require_context:
-            told["context"] = who.context(service)
+        elif service.tells(path):
+            told["context"] = service.context(who)
         return await run(functools.partial(target, *positional, **told), asynchronous=is_async(target))
 
     async def _may_use(self, service: Service, who: Who) -> bool:
-        if service.visibility != "protected":
-            return True
-        user = who.caller.user
-        if user is not None and user.is_specialized_token():
-            return False
-        if await self._may_read(who, service.workspace):
-            return True
-        return who.workspace in service.authorized_workspaces and await self._may_read(who, who.workspace)
+        return await self._sight.may_use(
+            who,
+            workspace=service.workspace,
+            visibility=service.visibility,
+            authorized_workspaces=service.authorized_workspaces,
+        )
 
-    async def _may_read(self, who: Who, workspace: str) -> bool:
-        found = self._permission_of(who.caller, workspace)
-        held = await found if inspect.isawaitable(found) else found
-        return includes(held, UserPermission.read)
+
+def _check_places(target: Callable[..., Any], given: int) -> None:
+    """Refuse arguments by place where one of them would be taken for what the server says of the caller."""
+    try:
+        parameters = tuple(inspect.signature(target).parameters.values())[:given]
+    except (TypeError, ValueError):
+        return  # a built-in one that does not say
+    if any(each.name == "context" and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters):
+        raise InvalidArguments("context is not given by callers: the server says who they are.")
 
 
 async def run(work: Callable[[], Any], *, asynchronous: bool) -> Any:
@@ -279,7 +275,7 @@ def _split(query: str, workspace: str) -> tuple[str, str]:
     return (place if slash else workspace), name
 
 
-def _service(given: Mapping[str, Any], workspace: str, ours: frozenset[str]) -> Service:
+def _service(given: Mapping[str, Any], workspace: str, ours: frozenset[str], client: str) -> Service:
     if not isinstance(given, Mapping) or not isinstance(given.get("id"), str):
         raise InvalidArguments("A service is a dict with an id, such as {'id': 'my-service', 'hello': hello}.")
     name = _split(given["id"], workspace)[1]
@@ -305,8 +301,13 @@ def _service(given: Mapping[str, Any], workspace: str, ours: frozenset[str]) -> 
         name=str(given.get("name") or ""),
         description=str(given.get("description") or ""),
         visibility=visibility,
-        require_context=bool(config.get("require_context", False)),
+        require_context=_names(config.get("require_context", False)),
         authorized_workspaces=frozenset(config.get("authorized_workspaces") or ()),
         config=config,
         ours=ours,
+        client=client,
     )
+
+
+def _names(given: object) -> bool | tuple[str, ...]:
+    return tuple(map(str, given)) if isinstance(given, list | tuple) else bool(given)

@@ -27,6 +27,14 @@ _ALWAYS = {
     "HYPHA_HTTP_AUTHENTICATED_RATE_LIMIT": "server.signed_in_rate.per_second",
     "HYPHA_HTTP_AUTHENTICATED_RATE_BURST": "server.signed_in_rate.burst",
     "HYPHA_HTTP_AUTHENTICATED_RATE_LIMIT_BURST": "server.signed_in_rate.burst",
+    "HYPHA_WS_MSG_RATE_LIMIT": "services.message_rate.per_second",
+    "HYPHA_WS_MSG_RATE_BURST": "services.message_rate.burst",
+    "HYPHA_WS_IDLE_TIMEOUT": "services.idle_timeout",
+    "HYPHA_MAX_CLIENTS_PER_WORKSPACE": "services.max_clients_per_workspace",
+    "HYPHA_MAX_CONNECTIONS_PER_USER": "services.max_connections_per_user",
+    "HYPHA_MAX_SERVICES_PER_CLIENT": "services.max_services_per_client",
+    "HYPHA_MAX_WORKSPACES_PER_USER": "services.max_workspaces_per_user",
+    "RECONNECTION_TOKEN_LIFE_TIME": "services.reconnection_lifetime",
 }
 """The stronger of two that say the same last."""
 
@@ -48,7 +56,6 @@ _OPTIONS = {
 
 _NOTHING = frozenset(
     {
-        "RECONNECTION_TOKEN_LIFE_TIME",
         *(
             f"HYPHA_{name}"
             for name in (
@@ -58,16 +65,9 @@ _NOTHING = frozenset(
                 "ENABLE_S3",
                 "EXPOSE_DETAILED_ERRORS",
                 "LOGIN_PING_TIMEOUT",
-                "MAX_CLIENTS_PER_WORKSPACE",
                 "MAX_CONCURRENT_CONNECTIONS",
-                "MAX_CONNECTIONS_PER_USER",
-                "MAX_SERVICES_PER_CLIENT",
-                "MAX_WORKSPACES_PER_USER",
                 "RESET_REDIS",
                 "STATIC_MOUNTS",
-                "WS_IDLE_TIMEOUT",
-                "WS_MSG_RATE_BURST",
-                "WS_MSG_RATE_LIMIT",
             )
         ),
     }

@@ -134,6 +134,7 @@ class Identity:
         root_token: who presents it may do everything; at least 32 characters.
         token_lifetime, max_token_lifetime: seconds that an access token lives by default, and at most.
         session_idle, session_lifetime: seconds that a browser's session lives without use, and at most.
+        consent_lifetime: seconds that a yes holds by which a service may use a caller's account.
         login_time: seconds that a login waits for its person (``MAXIMUM_LOGIN_TIME``).
         audit: whether the audit log is kept.
         audit_file: JSON lines of the same; empty: none.
@@ -149,6 +150,7 @@ class Identity:
     max_token_lifetime: Seconds = 31 * DAY
     session_idle: Seconds = DAY / 3
     session_lifetime: Seconds = 14 * DAY
+    consent_lifetime: Seconds = 30 * DAY
     login_time: Seconds = 180.0
     audit: bool = True
     audit_file: str = ""
@@ -160,6 +162,35 @@ class Rate:
 
     per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     burst: Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Clients that register services, and how much of each.
+
+    Attributes:
+        max_clients_per_workspace, max_connections_per_user, max_services_per_client: at once, on this instance.
+        max_workspaces_per_user: that one user may make.
+        max_pending_calls: of one client that wait for their reply.
+        max_message: bytes of one message on a socket.
+        max_message_whole: bytes of one that comes in pieces.
+        max_queue: bytes that wait for a client to read them; one that does not is cut off.
+        message_rate: messages of one client.
+        idle_timeout: seconds without a message after which a client is cut off.
+        reconnection_lifetime: seconds that a reconnection token lives; never longer than the token behind it.
+    """
+
+    max_clients_per_workspace: Annotated[int, Field(ge=1)] = 1000
+    max_connections_per_user: Annotated[int, Field(ge=1)] = 200
+    max_services_per_client: Annotated[int, Field(ge=1)] = 100
+    max_workspaces_per_user: Annotated[int, Field(ge=1)] = 100
+    max_pending_calls: Annotated[int, Field(ge=1)] = 1000
+    max_message: Annotated[int, Field(ge=300_000)] = 1_048_576
+    max_message_whole: Annotated[int, Field(ge=1_048_576)] = 67_108_864
+    max_queue: Annotated[int, Field(ge=1_048_576)] = 16_777_216
+    message_rate: Rate = Rate(per_second=200, burst=2000)
+    idle_timeout: Seconds = 600.0
+    reconnection_lifetime: Seconds = 2 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +228,7 @@ class Serving:
 
 def _names() -> dict[str, tuple[str, str]]:
     found = {}
-    for table, section in (("identity", Identity), ("server", Serving)):
+    for table, section in (("identity", Identity), ("server", Serving), ("services", Services)):
         for each in fields(section):
             if each.name == "issuers":
                 continue
@@ -211,5 +242,5 @@ def _names() -> dict[str, tuple[str, str]]:
 SERVER_NAMES: Mapping[str, tuple[str, str]] = _names()
 """Every setting of the server by its names, ``server.port`` and ``port``: its table, and its field there."""
 
-SERVER_TABLES = ("identity.", "issuers.", "server.", "auth0.")
+SERVER_TABLES = ("identity.", "issuers.", "server.", "services.", "auth0.")
 """What names of the server begin with."""

@@ -16,7 +16,7 @@ from valetkey.model.hosts import is_loopback
 from valetkey.providers.endpoints import checked_origin, checked_url
 from valetkey.settings.hypha import dialect
 from valetkey.settings.pocket import Config
-from valetkey.settings.sections import SERVER_NAMES, SERVER_TABLES, Identity, Prefix, Rate, Serving
+from valetkey.settings.sections import SERVER_NAMES, SERVER_TABLES, Identity, Prefix, Rate, Services, Serving
 from valetkey.settings.sources import Sources, load
 from valetkey.settings.values import read_value
 
@@ -34,7 +34,7 @@ _ALIAS = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _DOMAIN = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?")
 _VISIBLE = re.compile(r"[!-~]+")
 _ISSUER_KEYS = tuple(field.name for field in fields(TrustedIssuer) if field.name not in ("alias", "trust"))
-_T = TypeVar("_T", Identity, Serving)
+_T = TypeVar("_T", Identity, Serving, Services)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,7 @@ class ServerSettings:
     config: Config
     identity: Identity
     serving: Serving
+    services: Services = Services()
 
 
 def load_server(
@@ -66,7 +67,12 @@ def load_server(
     """
     sources = load(folder, environ, keywords, dialect=lambda names: dialect(names, options=options))
     _check_names(sources)
-    return ServerSettings(config=Config(sources), identity=_identity(sources), serving=_serving(sources))
+    return ServerSettings(
+        config=Config(sources),
+        identity=_identity(sources),
+        serving=_serving(sources),
+        services=Services(**_section(Services, "services", sources)),
+    )
 
 
 def _check_names(sources: Sources) -> None:
