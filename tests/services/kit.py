@@ -42,6 +42,7 @@ from valetkey.tools.threads import THREADS
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
 from valetkey.vault.signing import Signer
+from valetkey.wiring.services import manager_of
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 BASE = "http://localhost:9527"
@@ -107,7 +108,7 @@ class Place:
         self.workspaces = Workspaces(store=stores.workspaces, audit=self.audit, clock=clock)
         self.plugin = AuthPlugin(tokens=self.tokens, clock=clock, **{"in_thread": THREADS.run, **plugin})
         ours = Ours(signer, self.tokens, clock=clock, root_token=Secret(ROOT_TOKEN))
-        own: list[Verifier] = [ours, *foreign, Anonymous()]
+        own: list[Verifier] = [ours, *foreign, Anonymous(self.entropy)]
         self.plain = Chain(own, stops=self.stops, clock=clock)
         self.chain = Chain(around(self.plugin, own, clock=clock), stops=self.stops, clock=clock)
         self.interactions = Interactions(
@@ -132,7 +133,9 @@ class Place:
             longest=86_400,
         )
         self.identity: Any = SimpleNamespace(
-            system=SimpleNamespace(home=self.home, entropy=self.entropy, clock=clock),
+            system=SimpleNamespace(
+                home=self.home, entropy=self.entropy, clock=clock, sealer=Sealer(keyring, self.entropy)
+            ),
             audit=self.audit,
             limits=self.limits,
             chain=self.chain,
@@ -158,7 +161,9 @@ class Place:
         return self.client(**options)
 
     def client(self, **options: Any) -> httpx2.AsyncClient:
-        app = Starlette(routes=service_routes(self.identity, self.table, base_url=BASE, **options))
+        manager = manager_of(self.identity, self.table, base_url=lambda: BASE)
+        routes = service_routes(self.identity, self.table, manager=manager, base_url=BASE, **options)
+        app = Starlette(routes=routes)
         return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=BASE)
 
     def end(self) -> None:

@@ -14,7 +14,7 @@ from valetkey.model.caller import OURS, Owner
 from valetkey.model.tokens import TokenKind
 from valetkey.model.users import UserInfo, UserPermission, create_scope
 from valetkey.model.workspaces import PUBLIC
-from valetkey.services.table import Who
+from valetkey.services.sight import Who
 
 KEY = "sk_live_abcdefgh"
 ALG = {"alg": "ES256", "typ": "JWT"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from valetkey.audit import Audit
 from valetkey.errors import Denied, InvalidArguments, NotFound
@@ -21,8 +23,11 @@ from valetkey.ports.world import Clock
 PRINCIPAL = "principal"
 """Under this name a workspace's ``config`` has [issuer, subject] of whoever made it."""
 
+ENVIRONS = "environs"
+"""Under this name it has its variables, sealed."""
+
 MOST = 100
-"""Workspaces that one user may make."""
+"""Workspaces that one user may make, where nobody says otherwise."""
 
 OWN = "ws-user-"
 """What the name of everybody's own workspace begins with."""
@@ -48,6 +53,12 @@ class Workspaces:
         self._audit = audit
         self._clock = clock
         self._remembered: OrderedDict[str, tuple[WorkspaceInfo, float]] = OrderedDict()
+        self._changing = asyncio.Lock()
+        self._most = 0
+
+    def limit(self, most: int) -> None:
+        """Let one user make so many."""
+        self._most = most
 
     async def permission(self, caller: Caller, name: str) -> UserPermission | None:
         """What the caller may do there; None: nothing.
@@ -78,9 +89,11 @@ class Workspaces:
         caller: Caller,
         name: str,
         *,
+        title: str = "",
         description: str = "",
         owners: Collection[str] = (),
         persistent: bool = False,
+        config: Mapping[str, Any] | None = None,
     ) -> WorkspaceInfo:
         """Make one.
 
@@ -97,14 +110,16 @@ class Workspaces:
             )
         if name.startswith(OWN) or name in (*_BUILT_IN, *_RESERVED):
             raise InvalidArguments(f"There is a workspace of the name {name}. Choose another one.")
-        if not is_admin(caller) and await self._made_by(caller) >= MOST:
-            raise InvalidArguments(f"You have {MOST} workspaces. Delete one that you do not need.")
+        most = self._most or MOST
+        if not is_admin(caller) and await self._made_by(caller) >= most:
+            raise InvalidArguments(f"You have {most} workspaces. Delete one that you do not need.")
         made = WorkspaceInfo(
             id=name,
-            name=name,
+            name=title or name,
             description=description,
             persistent=persistent,
             owners=list(dict.fromkeys([*_owners(caller), *owners])),
+            config=open_part(config or {}),
         )
         if not await self._store.insert(self._new(caller, made)):
             raise InvalidArguments(f"There is a workspace of the name {name}. Choose another one.")
@@ -122,6 +137,44 @@ class Workspaces:
         row = await self._found(caller, name)
         if row is None:
             raise Denied(f"{_id_of(caller)} has no permission to access {name}")
+        return _told(row)
+
+    async def at(self, name: str) -> WorkspaceInfo | None:
+        """One as it is kept, whoever asks; None: there is none."""
+        return await self._row(name)
+
+    async def row(self, caller: Caller, name: str, *, wanted: UserPermission) -> WorkspaceInfo:
+        """As it is kept, for who may do that much there.
+
+        Raises:
+            Denied: the caller may not; or the token is for one purpose only.
+        """
+        check_general(caller)
+        row = await self._used(caller, name)
+        if row is None or not includes(_permission(caller, name, row), wanted):
+            raise Denied(f"Permission denied for workspace {name}")
+        return await self._store.get(name) or row
+
+    async def change(
+        self, caller: Caller, name: str, change: Callable[[WorkspaceInfo], None], *, wanted: UserPermission
+    ) -> WorkspaceInfo:
+        """Change what is kept of one; changes in this process come one after the other.
+
+        Args:
+            caller: who asks.
+            name: of which.
+            change: is given the row, and may raise.
+            wanted: what the caller must be allowed to do there.
+
+        Raises:
+            Denied: they may not, or that workspace is not kept; or the token is for one purpose only.
+        """
+        async with self._changing:
+            row = await self.row(caller, name, wanted=wanted)
+            change(row)
+            if name in _BUILT_IN or not await self._store.save(row):
+                raise Denied(f"Nothing is kept in the workspace {name}. Sign in, and use one of your own.")
+        self._remembered.pop(name, None)
         return row
 
     async def delete(self, caller: Caller, name: str) -> None:
@@ -150,7 +203,7 @@ class Workspaces:
         after = ""
         while rows := await self._store.page(after=after):
             after = rows[-1].id
-            found += [row for row in rows if includes(_permission(caller, row.id, row), UserPermission.read)]
+            found += [_told(row) for row in rows if includes(_permission(caller, row.id, row), UserPermission.read)]
         return found
 
     async def _row(self, name: str) -> WorkspaceInfo | None:
@@ -161,8 +214,10 @@ class Workspaces:
     async def _used(self, caller: Caller, name: str) -> WorkspaceInfo | None:
         """Its row; the caller's own workspace is made where it is not there yet."""
         user = caller.user
-        if user is None or user.is_anonymous or name not in _own(user):
+        if user is None or name not in _own(user):
             return await self._row(name)
+        if user.is_anonymous:  # theirs for as long as they are there: nothing is kept
+            return self._new(caller, WorkspaceInfo(id=name, name=name, owners=_owners(caller)))
         row, until = self._remembered.get(name, (None, 0.0))
         now = self._clock.monotonic()
         if row is not None and now < until:
@@ -221,6 +276,15 @@ class Workspaces:
             details={"change": what},
         )
         await self._audit.note(entry)
+
+
+def open_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a workspace's config may be told, and set, by its users."""
+    return {key: value for key, value in config.items() if key not in (PRINCIPAL, ENVIRONS)}
+
+
+def _told(row: WorkspaceInfo) -> WorkspaceInfo:
+    return row.model_copy(update={"config": open_part(row.config)})
 
 
 def _permission(caller: Caller, name: str, row: WorkspaceInfo | None) -> UserPermission | None:
