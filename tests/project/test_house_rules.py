@@ -20,15 +20,20 @@ REVEALING = (
     "cli/users.py",
     "entrypoints/chat/credentials.py",  # a program's own requests
     "entrypoints/chat/verify.py",
+    "entrypoints/rpc/websocket.py",  # a client is given its reconnection token
+    "entrypoints/rpc/client_apps.py",  # what a caller signs in with is kept from the app
     "entrypoints/web/account.py",  # an API key is shown this once
     "entrypoints/web/presented.py",  # a session goes into its cookie
     "identity/chain.py",
     "identity/minting.py",
     "identity/passwords.py",
+    "identity/reconnection.py",
     "identity/verifiers/custom.py",
     "identity/verifiers/foreign.py",
     "identity/verifiers/introspection.py",
     "identity/verifiers/ours.py",
+    "identity/verifiers/reconnection.py",
+    "identity/verifiers/tickets.py",
     "lending.py",
     "vault/*.py",
     "oauth/client.py",
@@ -43,7 +48,9 @@ REVEALING = (
     "connections/session_credential.py",
     "connections/transfer.py",
     "services/handle.py",
-    "services/own.py",
+    "services/loans.py",  # a ticket goes into the context of one call
+    "services/environs.py",  # a workspace's programs read their variables
+    "services/manager_tokens.py",  # a token is given to whoever asked for it
     "tools/function.py",
     "tools/openapi/placing.py",
     "wiring/bus.py",

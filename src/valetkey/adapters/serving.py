@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Generator, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,13 +71,14 @@ class Listener:
     its signal handlers stay as they are.
 
     Args:
-        app: an ASGI 3 app; no lifespan events are sent to it, and no WebSockets.
+        app: an ASGI 3 app; no lifespan events are sent to it.
         host: an address; ``localhost`` listens on 127.0.0.1, and on ::1 where there is IPv6, so that a browser finds
             us whichever it tries first, and nobody else can take the other one.
         port: 0 finds a free one.
         tls: serve https with it.
         setting: the setting that changes the port, for the error.
         bounds: how much it bears.
+        websockets: how they are served (`adapters.sockets.served`); None: there are none.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class Listener:
         tls: ssl.SSLContext | None = None,
         setting: str,
         bounds: Bounds = SCRIPT,
+        websockets: Mapping[str, Any] | None = None,
     ) -> None:
         self._app = app
+        self._websockets = websockets
         self._bounds = bounds
         self._sockets: list[socket.socket] = []
         self._host = host
@@ -145,7 +148,6 @@ class Listener:
             self._app,
             interface="asgi3",
             http=_protocol(self._bounds.whole),
-            ws="none",
             lifespan="off",
             log_config=None,
             workers=1,
@@ -155,6 +157,7 @@ class Listener:
             timeout_keep_alive=self._bounds.keep_alive,
             timeout_graceful_shutdown=int(self._bounds.grace) + 2,
             h11_max_incomplete_event_size=_HEAD,
+            **(self._websockets or {"ws": "none"}),
         )
         config.load()
         config.ssl = self._tls
@@ -267,7 +270,8 @@ def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.soc
 
 
 def _take(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    one = socket.socket(family, socket.SOCK_STREAM)
+    # Named, or asyncio leaves Nagle's algorithm on, and an answer's body waits 40 ms for its head to be acknowledged.
+    one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere the option would let another program take the port from us
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -310,8 +314,9 @@ class _Server(uvicorn.Server):
     def cut(self) -> None:
         """End what is left."""
         for connection in list(self.server_state.connections):
-            if isinstance(connection, H11Protocol):
-                connection.transport.abort()
+            transport: asyncio.Transport | None = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
         for task in list(self.server_state.tasks):
             task.cancel()
         for server in self.servers:
@@ -340,6 +345,10 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._disarm()
+        super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
         """What h11 does not understand: two Host headers, two lengths, an over-long head (RFC 9112 §3.2, §6.3)."""

@@ -162,14 +162,17 @@ class _Run:
         from valetkey.entrypoints.rpc.startup import end_services, start_services
         from valetkey.wiring import build
         from valetkey.wiring import identity as rooms
+        from valetkey.wiring.services import clients_can_connect, open_services
         from valetkey.wiring.serving import adopt, base_url_of, open_listener
+        from valetkey.wiring.via import open_loans
 
         doors: list[Any] = []
 
         async def door(scope: Any, receive: Any, send: Any) -> None:
             await doors[0](scope, receive, send)
 
-        listener = open_listener(door, self._serving)
+        settings = self._settings.services
+        listener = open_listener(door, self._serving, message=settings.max_message)
         await listener.reserve()
         ending.callback(listener.release)
         base_url = base_url_of(self._serving, listener.port)
@@ -183,11 +186,18 @@ class _Run:
         self._wake = system.interactions.waiting.end
         watching = asyncio.create_task(identity.stops.watch(), name="valetkey-stops")
         ending.callback(watching.cancel)
-        table = await start_services(identity, self._serving.startup_functions, plain=identity.plain, base_url=base_url)
+        lend = open_loans(identity, base_url=lambda: base_url).lend if clients_can_connect() else None
+        services = await open_services(
+            identity, settings, server_id=self._serving.server_id, base_url=base_url, lend=lend
+        )
+        ending.push_async_callback(services.close)
+        functions = self._serving.startup_functions
+        table = await start_services(identity, functions, plain=identity.plain, base_url=base_url, services=services)
         ending.callback(end_services, identity, table)
-        doors.append(build_app(identity, serving=self._serving, base_url=base_url, table=table))
+        doors.append(build_app(identity, serving=self._serving, base_url=base_url, services=services))
         await listener.start()
         ending.push_async_callback(listener.stop)
+        ending.callback(services.leave)
         return await what_to_tell(identity, serving=self._serving, base_url=base_url, port=listener.port)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from valetkey.entrypoints.proxy.reverse import via_routes
+from valetkey.entrypoints.rpc.apps import LoginPage
 from valetkey.entrypoints.rpc.http import service_routes
 from valetkey.entrypoints.web import api
 from valetkey.entrypoints.web.doors import Door, Doors, login_pages, page_door, plain_app
@@ -24,16 +26,24 @@ from valetkey.model.calls import BEARER, SESSION, Presented
 from valetkey.model.hosts import is_loopback
 from valetkey.secret import Secret
 from valetkey.wiring.readiness import Readiness
+from valetkey.wiring.services import manager_of
 from valetkey.wiring.serving import own_names
 
 if TYPE_CHECKING:
     from valetkey.services.table import ServiceTable
     from valetkey.settings.sections import Serving
     from valetkey.wiring.identity import Identity
+    from valetkey.wiring.services import Services
 
 
 def build_app(
-    identity: Identity, *, serving: Serving, base_url: str, table: ServiceTable | None = None, program: str = ""
+    identity: Identity,
+    *,
+    serving: Serving,
+    base_url: str,
+    table: ServiceTable | None = None,
+    program: str = "",
+    services: Services | None = None,
 ) -> ASGIApp:
     """Everything that a server serves.
 
@@ -43,9 +53,10 @@ def build_app(
         base_url: the public address with the prefix of our paths, without a slash at the end.
         table: the services that are called here; None: there are none.
         program: what people know the program by.
+        services: those of clients, too, and their door; None: no client can connect.
     """
     clock, often = identity.system.clock, serving.signed_in_rate
-    doors = build_doors(identity, serving=serving, base_url=base_url, table=table, program=program)
+    doors = build_doors(identity, serving=serving, base_url=base_url, table=table, program=program, services=services)
     rules = Rules(
         base_url=base_url,
         hosts=own_names(serving),
@@ -64,7 +75,13 @@ def build_app(
 
 
 def build_doors(
-    identity: Identity, *, serving: Serving, base_url: str, table: ServiceTable | None = None, program: str = ""
+    identity: Identity,
+    *,
+    serving: Serving,
+    base_url: str,
+    table: ServiceTable | None = None,
+    program: str = "",
+    services: Services | None = None,
 ) -> Doors:
     """The doors alone: health and what programs ask first, then pages, then services."""
     own = [*_health(identity, serving), *Published(identity.signer, base_url=lambda: base_url).routes()]
@@ -74,18 +91,51 @@ def build_doors(
     pages = page_door(
         identity, login=login, base_url=base_url, program=program, trusted_proxies=trusted, hosts=own_names(serving)
     )
-    services: list[BaseRoute] = []
-    if table is not None:
-        services = service_routes(identity, table, base_url=base_url, trusted_proxies=trusted, login_page=login.index)
+    called = _services(identity, services, table, serving=serving, base_url=base_url, login_page=login.index)
     handlers = api.exception_handlers()
+    via = via_routes(identity, trusted_proxies=trusted)
     return Doors(
         [
             Door(app=plain_app(own, handlers), routes=own),
+            Door(app=plain_app(via, handlers), routes=via),
             pages,
-            Door(app=plain_app(services, handlers), routes=services),
+            Door(app=plain_app(called, handlers), routes=called),
         ],
         otherwise=pages.app,
     )
+
+
+def _services(
+    identity: Identity,
+    services: Services | None,
+    table: ServiceTable | None,
+    *,
+    serving: Serving,
+    base_url: str,
+    login_page: LoginPage,
+) -> list[BaseRoute]:
+    """Calls over HTTP, and the socket of clients."""
+    trusted = serving.trusted_proxies
+    about: dict[str, Any] = {"base_url": base_url, "trusted_proxies": trusted, "login_page": login_page}
+    if services is None:
+        if table is None:
+            return []
+        return service_routes(identity, table, manager=manager_of(identity, table, base_url=lambda: base_url), **about)
+    routes = service_routes(identity, services.table, manager=services.manager, calls=services.calls, **about)
+    if services.complete:
+        from valetkey.entrypoints.rpc.websocket import rpc_socket_route  # its packages may be missing
+
+        routes.append(
+            rpc_socket_route(
+                identity,
+                services,
+                base_url=base_url,
+                trusted_proxies=trusted,
+                hosts=own_names(serving),
+                origins=serving.allow_origins,
+            )
+        )
+    return routes
 
 
 def _health(identity: Identity, serving: Serving) -> list[BaseRoute]:

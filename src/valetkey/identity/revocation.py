@@ -72,6 +72,12 @@ class Issued:
             rows = [row for row in rows if await self._descends(row, caller.token)]
         return [row for row in rows if kinds is None or row.kind in kinds]
 
+    async def of(self, issuer: str, subject: str, kind: TokenKind) -> Sequence[Token]:
+        """A principal's of one kind that are good still, newest first."""
+        now = self._clock.now()
+        rows = await self._store.of_principal(issuer, subject)
+        return [row for row in rows if row.kind is kind and not self._is_over(row, now)]
+
     async def every(self, *, kinds: Collection[TokenKind] | None = None) -> Sequence[Token]:
         """Everybody's that are good still, by id; for who runs this server."""
         now, found, after = self._clock.now(), list[Token](), ""

@@ -112,6 +112,7 @@ class Tokens(Issued):
             TokenKind.SESSION: (session_lifetime, session_lifetime),
             TokenKind.TICKET: (TICKET_LIFETIME, 5 * TICKET_LIFETIME),
             TokenKind.RECONNECTION: (RECONNECTION_LIFETIME, RECONNECTION_LIFETIME),
+            TokenKind.CONSENT: (30 * DAY, 366 * DAY),
             TokenKind.CUSTOM: (lifetime, _LONGEST_LIFE),
         }
 
@@ -198,6 +199,20 @@ class Tokens(Issued):
         known = await self._store.get(token.id)
         if known is not None:
             return known  # the generator gave the same text again
+        await self._keep(token)
+        return token
+
+    async def note_consent(self, user: UserInfo, owner: Owner, *, expires_in: float, name: str = "") -> Token:
+        """Keep a row for what a person said yes to, once and for later: tickets are made with it.
+
+        Raises:
+            InvalidArguments: the name or the time can be none.
+            StoreUnavailable: it cannot be kept.
+        """
+        now = self._clock.now()
+        held = self._stand_in(self._entropy.token(16), user, owner, now=now)
+        ends = self._end(TokenKind.CONSENT, expires_in, now)
+        token = replace(held, kind=TokenKind.CONSENT, name=_checked_name(name), expires_at=ends)
         await self._keep(token)
         return token
 

@@ -17,7 +17,8 @@ class Presented:
 
     Attributes:
         scheme: the kind of credential: ``host`` for a host program that vouches for its thread, ``bearer`` for a
-            token, ``session`` for a browser's cookie, ``anonymous`` for nothing at all.
+            token, ``session`` for a browser's cookie, ``anonymous`` for nothing at all, ``newcomer`` for nothing on a
+            socket, ``reconnection`` for a client that comes back, ``ticket`` for what a service was lent.
         value: the credential itself.
         address: the client's, for limits and the audit log; empty where no socket tells.
     """
@@ -29,7 +30,12 @@ class Presented:
 
 BEARER = "bearer"
 SESSION = "session"
+TICKET = "ticket"
 NOTHING = "anonymous"
+NEWCOMER = "newcomer"
+"""Nothing at all, on a socket of its own: each is somebody else, with a workspace of their own."""
+RECONNECTION = "reconnection"
+"""What an RPC client comes back with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,11 @@ class TokenKind(StrEnum):
     SESSION = "session"
     """A browser that signed in: the same, in a cookie."""
     TICKET = "ticket"
-    """For one use, within a minute or so: the same."""
+    """For one use, or one call, within minutes: the same."""
     RECONNECTION = "reconnection"
     """For an RPC client to come back with: the same."""
+    CONSENT = "consent"
+    """A person's yes that lasts: it has no text, nobody presents it, and the tickets made with it end with it."""
     CUSTOM = "custom"
     """What a host program's own generator made; known by its hash."""
 

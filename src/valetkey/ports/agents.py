@@ -1,4 +1,4 @@
-"""What an agent and a language model say to each other: messages, tool calls, their results."""
+"""What an agent and a language model say to each other: messages, tool calls, their results; and services."""
 
 from __future__ import annotations
 
@@ -7,7 +7,56 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from valetkey.model.caller import Caller
+from valetkey.model.services import Registered
 from valetkey.secret import Secret
+
+
+class ServiceFailed(Exception):
+    """A function of a registered service raised; the text is its own."""
+
+
+class ServiceCalls(Protocol):
+    """Registered services, for tools; from any loop. The caller goes along: what they may not see is not there."""
+
+    async def find(self, query: str, caller: Caller) -> Registered:
+        """A service by ``workspace/id``, or its full id.
+
+        Raises:
+            NotFound: there is none.
+            Denied: there is, and not for this caller.
+        """
+        ...
+
+    async def call(
+        self,
+        query: str,
+        path: Sequence[str],
+        arguments: Mapping[str, Any],
+        caller: Caller,
+        *,
+        deadline: float,
+    ) -> object:
+        """Call one of its functions; what a generator gives comes as a list.
+
+        Raises:
+            NotFound, Denied: as ``find`` does, or it has no such function.
+            ServiceFailed: the function raised (``services/failures.py``).
+            AuthRequired, ApprovalRequired: it asks for an account of the caller's, and a person has to answer first.
+            TimeoutError: it did not end in time.
+        """
+        ...
+
+
+class ServiceSwitch:
+    """The services of a system, put in place by whoever opens a server over it; until then there are none.
+
+    Attributes:
+        calls: the way to them.
+    """
+
+    def __init__(self) -> None:
+        self.calls: ServiceCalls | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from valetkey.model.connections import Connection
 
@@ -96,6 +96,65 @@ class Fetcher(Protocol):
         Raises:
             BlockedAddress: the URL or the address it resolves to may not be called.
             ExchangeFailed: no whole answer in time; ``sent`` tells whether the request may have arrived.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRequest:
+    """One HTTP request whose answer is read piece by piece.
+
+    Attributes:
+        body: what is sent; pieces are sent as they come.
+        length: bytes of the pieces together; None: nobody knows, and they are sent in chunks.
+        deadline: seconds until the head of the answer is there; each piece that is sent begins them anew.
+        idle: seconds between two pieces of the answer.
+        longest: seconds that the whole answer may take.
+        cap: bytes of the answer, after decoding.
+    """
+
+    method: str
+    url: str
+    trust: Trust
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | AsyncIterator[bytes] = field(default=b"", repr=False)
+    length: int | None = None
+    deadline: float = 60.0
+    idle: float = 60.0
+    longest: float = 900.0
+    cap: int = 1_073_741_824
+
+
+class Streamed(Protocol):
+    """An answer whose head is there. Its body is iterated over once; header names are lower case."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body, decoded.
+
+        Raises:
+            ExchangeFailed: it is cut: too long, too slow, or broken off.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of it; before its end, the connection is closed."""
+        ...
+
+
+@runtime_checkable
+class Streamer(Protocol):
+    """The one way out, for what is too long or too slow to be read whole. For the home loop only."""
+
+    async def stream(self, request: StreamRequest) -> Streamed:
+        """Send a request, and give the head of its answer; redirects are answers, nothing is sent twice.
+
+        Raises:
+            InvalidArguments: it is no one HTTP request, or asked from another loop than home; nothing was sent.
+            BlockedAddress: the URL or the address it resolves to may not be called.
+            ExchangeFailed: no answer in time; ``sent`` tells whether the request may have arrived.
         """
         ...
 

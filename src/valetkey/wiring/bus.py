@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from valetkey.errors import InvalidSetting
-from valetkey.ports.messages import Counters, Wakeups
+from valetkey.ports.messages import Channel, Counters, Wakeups
 from valetkey.ports.world import Clock, Home
 from valetkey.secret import Secret
 from valetkey.settings.pocket import Config
@@ -25,6 +25,7 @@ class Bus:
     Attributes:
         wakeups: hints that a row changed.
         counters: counts for limits.
+        channel: messages between the instances of one server; None: there is one instance.
         shared: whether other processes are told; else the database counts for all (``Stores.counters``).
         ping: ask the server something small; raises ``StoreUnavailable``. Within one process there is nothing to ask.
         close: close what is open.
@@ -32,6 +33,7 @@ class Bus:
 
     wakeups: Wakeups
     counters: Counters
+    channel: Channel | None
     shared: bool
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], None]
@@ -48,10 +50,12 @@ def open_bus(config: Config, home: Background, clock: Clock) -> Bus:
     if config.general.redis_url is None and config.session.session_type != "redis":
         return _local(clock)
     client = redis_client(config, home, store=False)
+    from valetkey.adapters.redis_channel import RedisChannel
     from valetkey.adapters.redis_messages import RedisCounters, RedisWakeups
     from valetkey.adapters.system import SystemEntropy
 
-    wakeups = RedisWakeups(client, home=home, clock=clock, source=SystemEntropy().token(9))
+    source = SystemEntropy().token(9)
+    wakeups = RedisWakeups(client, home=home, clock=clock, source=source)
 
     def close() -> None:
         wakeups.close()
@@ -60,6 +64,7 @@ def open_bus(config: Config, home: Background, clock: Clock) -> Bus:
     return Bus(
         wakeups=wakeups,
         counters=RedisCounters(client, clock=clock),
+        channel=RedisChannel(client, clock=clock, name=source),
         shared=True,
         ping=client.ping,
         close=close,
@@ -111,6 +116,7 @@ def _local(clock: Clock) -> Bus:
     return Bus(
         wakeups=LocalWakeups(),
         counters=LocalCounters(ticks=clock.monotonic),
+        channel=None,
         shared=False,
         ping=ping,
         close=lambda: None,

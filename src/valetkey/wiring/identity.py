@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from valetkey.audit import AuditLog, NoAudit, counted, suspect
 from valetkey.identity.accounts import Accounts
 from valetkey.identity.chain import Chain, Refused, Verifier
+from valetkey.identity.consented import consent_kept
 from valetkey.identity.login import LoginService
 from valetkey.identity.logins.local import LocalLogin
 from valetkey.identity.plugin import AuthPlugin
@@ -18,7 +19,10 @@ from valetkey.identity.verifiers.anonymous import Anonymous
 from valetkey.identity.verifiers.custom import around
 from valetkey.identity.verifiers.foreign import Foreign
 from valetkey.identity.verifiers.introspection import Introspection
-from valetkey.identity.verifiers.ours import Ours
+from valetkey.identity.verifiers.ours import Ours, mark_of
+from valetkey.identity.verifiers.reconnection import Reconnection
+from valetkey.identity.verifiers.tickets import Tickets
+from valetkey.identity.verifiers.vouched import VOUCHED
 from valetkey.identity.workspaces import Workspaces
 from valetkey.limits import BAD_KEYS_FROM_ADDRESS, Limits, Watch
 from valetkey.model.accounts import PREFIX
@@ -27,6 +31,7 @@ from valetkey.model.calls import Presented
 from valetkey.oauth.keys import IssuerKeys
 from valetkey.policy.approvals import Approvals
 from valetkey.policy.blocks import Blocks
+from valetkey.policy.consents import Consents
 from valetkey.settings.hypha import AUDIENCE, ISSUER
 from valetkey.settings.sections import Identity as IdentitySettings
 from valetkey.stops import Stops
@@ -64,6 +69,7 @@ class Identity:
     login: LoginService
     plugin: AuthPlugin
     approvals: Approvals
+    consents: Consents
     blocks: Blocks
     issuer_keys: IssuerKeys
 
@@ -115,7 +121,9 @@ def open_identity(
     issuers = settings.issuers
     issuer_keys = IssuerKeys(system.fetcher, clock=clock)
     verifiers: list[Verifier] = [
-        Anonymous(),
+        Anonymous(entropy),
+        Reconnection(tokens, clock=clock, root=mark_of(settings.root_token)),
+        Tickets(tokens, stops),
         Ours(
             signer,
             tokens,
@@ -126,7 +134,7 @@ def open_identity(
         Foreign(issuers, issuer_keys, clock=clock, max_lifetime=settings.max_token_lifetime),
         Introspection(issuers, system.fetcher, clock=clock),
     ]
-    reserved = {PREFIX, *(f"{issuer.alias}|" for issuer in issuers)}
+    reserved = {PREFIX, *VOUCHED, *(f"{issuer.alias}|" for issuer in issuers)}
     asked = around(plugin, verifiers, clock=clock, reserved=reserved)
     refused = _refused(audit, limits, watch)
     chain = Chain(asked, stops=stops, clock=clock, refused=refused)
@@ -137,6 +145,15 @@ def open_identity(
         clock=clock,
         base_url=pages or (lambda: base_url),
         permission_of=workspaces.permission,
+    )
+    consents = Consents(
+        interactions=system.interactions,
+        keyring=keyring,
+        audit=audit,
+        clock=clock,
+        base_url=pages or (lambda: base_url),
+        keep=consent_kept(tokens, lifetime=settings.consent_lifetime),
+        lifetime=settings.consent_lifetime,
     )
     login = LoginService(
         interactions=system.interactions,
@@ -172,6 +189,7 @@ def open_identity(
         login=login,
         plugin=plugin,
         approvals=approvals,
+        consents=consents,
         blocks=Blocks(stops=stops, audit=audit, clock=clock),
         issuer_keys=issuer_keys,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from valetkey.model.hosts import is_loopback
@@ -16,8 +17,13 @@ _ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - asked for, not listened 
 HERE = "127.0.0.1"
 
 
-def open_listener(app: Any, serving: Serving) -> Listener:
+def open_listener(app: Any, serving: Serving, *, message: int = 0) -> Listener:
     """What serves the app at the settings' host and port; nothing is listened on yet.
+
+    Args:
+        app: what is served.
+        serving: how.
+        message: bytes of one message on a WebSocket; 0: there are no WebSockets.
 
     Raises:
         InvalidSetting: the certificate cannot be used.
@@ -25,7 +31,14 @@ def open_listener(app: Any, serving: Serving) -> Listener:
     from valetkey.adapters.serving import SERVER, Listener, certificate
 
     tls = certificate(serving.tls_cert, serving.tls_key) if serving.tls_cert else None
-    return Listener(app, host=serving.host, port=serving.port, tls=tls, setting="--port", bounds=SERVER)
+    websockets = None
+    if message and importlib.util.find_spec("websockets") is not None:
+        from valetkey.adapters.sockets import served
+
+        websockets = served(message=message)
+    return Listener(
+        app, host=serving.host, port=serving.port, tls=tls, setting="--port", bounds=SERVER, websockets=websockets
+    )
 
 
 def adopt(system: System) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from valetkey.ports.agents import ServiceSwitch
 from valetkey.providers.inline import OAuthHandler
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Parts:
     breakers: Breakers
     audit: Switch
     oversight: Oversight
+    services: ServiceSwitch = field(default_factory=ServiceSwitch)
     closers: Sequence[Callable[[], Any]] = ()
     process: int = 0
 

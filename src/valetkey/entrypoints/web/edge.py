@@ -96,14 +96,14 @@ class Edge:
             await self._app(scope, receive, send)
             return
         scope = self._seen(scope)
-        if scope["type"] == "http":
-            address = scope["client"][0] if scope.get("client") else ""
-            with audited_as(Origin(address=address, request=page.reference_of(scope))):
+        address = scope["client"][0] if scope.get("client") else ""
+        with audited_as(Origin(address=address, request=page.reference_of(scope))):
+            if scope["type"] == "http":
                 await self._http(scope, receive, send)
-        elif self._fault(scope):
-            await send({"type": "websocket.close", "code": 1008, "reason": ""})
-        else:
-            await self._app(scope, receive, send)
+            elif status := self._fault(scope) or self._too_often(scope):
+                await _deny(status, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = HTTPConnection(scope)
@@ -175,6 +175,13 @@ class Edge:
             return 400
         return 0 if host in self._hosts else 421
 
+    def _too_often(self, scope: Scope) -> int:
+        try:
+            self._count(HTTPConnection(scope))
+        except RateLimited:
+            return 429
+        return 0
+
     def _count(self, connection: HTTPConnection) -> None:
         caller = self._known(connection)
         if caller is not None:
@@ -203,6 +210,14 @@ class Edge:
             lacking["cross-origin-resource-policy"] = "cross-origin"
         lacking |= {name: value for name, value in more.items() if name != "retry-after" or name not in names}
         return headers + [(name.encode(), value.encode("latin-1")) for name, value in lacking.items()]
+
+
+async def _deny(status: int, scope: Scope, receive: Receive, send: Send) -> None:
+    """The handshake's answer; where the server cannot send one, it is a bare 403."""
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await api.from_status(status, HTTPConnection(scope))(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
 
 
 def _rendered(error: ValetkeyError, connection: HTTPConnection) -> Response:

@@ -134,5 +134,12 @@ def _root() -> Vouch:
     return Vouch(owner=Owner(workspace=_ROOT_WORKSPACE, issuer=OURS, subject=ROOT), how=ROOT, user=user)
 
 
+def mark_of(root_token: Secret | None) -> str:
+    """What stands for the root token where something has to end with it; empty: there is none."""
+    if root_token is None:
+        return ""
+    return f"root token {hashlib.sha256(b'valetkey root 1' + _hash(root_token.reveal())).hexdigest()[:32]}"
+
+
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

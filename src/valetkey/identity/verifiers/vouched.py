@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from valetkey.errors import Unauthenticated
 from valetkey.identity.chain import Vouch
-from valetkey.model.caller import OURS, Owner
+from valetkey.model.caller import CHAT_USERS, OURS, Owner
 from valetkey.model.calls import Presented
 from valetkey.secret import Secret
 
@@ -22,6 +22,9 @@ LONGEST = 256
 
 CHAT = "chat"
 """The workspace of chat sessions to which nobody signed in: the session itself is the owner."""
+
+VOUCHED = (f"{HOST}|", f"{CHAT}|", f"{CHAT_USERS}|")
+"""What the ids begin with by which services are told of those whom a host program names."""
 
 
 class Named(str):

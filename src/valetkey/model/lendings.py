@@ -1,0 +1,84 @@
+"""Lending: which accounts of a caller's a service in somebody else's process may use. It is in consents and tickets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from valetkey.model.users import UserInfo
+
+FACTS = "lending"
+"""The field of a token's scope that holds it."""
+
+VIA = "via:"
+"""What a ticket's scope begins with; the provider follows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Account:
+    """One account.
+
+    Attributes:
+        provider: whose it is, by the provider's name.
+        scopes: what the service asks for, sorted.
+        profile: which of several.
+    """
+
+    provider: str
+    scopes: tuple[str, ...] = ()
+    profile: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lending:
+    """What is lent to whom.
+
+    Attributes:
+        service: ``workspace/id``; clients come and go, so none is named.
+        registrant: (issuer, subject) of the program that answers.
+        accounts: sorted.
+        asker: of a ticket: the token with which the service was called; with it, the ticket ends.
+    """
+
+    service: str
+    registrant: tuple[str, str]
+    accounts: tuple[Account, ...]
+    asker: str = ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "service": self.service,
+            "registrant": list(self.registrant),
+            "accounts": [[each.provider, list(each.scopes), each.profile] for each in self.accounts],
+            **({"asker": self.asker} if self.asker else {}),
+        }
+
+    @classmethod
+    def read(cls, facts: object) -> Lending | None:
+        """What `facts` gave; None: it is none."""
+        if not isinstance(facts, Mapping):
+            return None
+        try:
+            issuer, subject = facts["registrant"]
+            return cls(
+                service=str(facts["service"]),
+                registrant=(str(issuer), str(subject)),
+                accounts=tuple(
+                    Account(provider=str(provider), scopes=tuple(map(str, scopes)), profile=str(profile))
+                    for provider, scopes, profile in facts["accounts"]
+                ),
+                asker=str(facts.get("asker", "")),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def lending_of(user: UserInfo | None) -> Lending | None:
+    """What the bearer of a token is lent, or was allowed to be lent; None: the token is for something else."""
+    if user is None or user.scope is None:
+        return None
+    return Lending.read(getattr(user.scope, FACTS, None))
