@@ -49,6 +49,8 @@ PUBLIC = {
     "GET /{workspace}/services/{service}": "the service's visibility decides",
     "GET /{workspace}/services/{service}/{function:path}": "the same",
     "POST /{workspace}/services/{service}/{function:path}": "the same",
+    "GET /{workspace}/services/{service}/openapi.json": "the same",
+    "GET /{workspace}/openapi.json": "public services only",
     "GET /{workspace}/info": "a permission decides: 403",
     "GET /{workspace}/apps/{service}": "a redirect",
     **{f"{method} /{{workspace}}/apps/{{service}}/{{path:path}}": "the service's visibility decides"

@@ -445,3 +445,21 @@ def test_facts_are_read_by_attribute():
     assert Facts(a=1).a == 1
     with pytest.raises(AttributeError, match="there is no b"):
         _ = Facts(a=1).b
+
+
+async def test_where_a_caller_acts_is_remembered_for_a_moment_only(place: Place):
+    client = await place.serve()
+    service = {"id": "who", "config": {"visibility": "public", "require_context": True}, "whoami": whoami}
+    place.table.register(service, workspace="team-x")
+    session, caller = await place.signed_in()
+    await place.workspaces.create(caller, "team-x")
+    ada = {"cookie": f"valetkey={session}", "sec-fetch-site": "same-origin"}
+    bob = bearer(await place.access("bob"))
+
+    async def acts_in(headers: dict[str, str]) -> str:
+        return str((await client.post("/team-x/services/who/whoami", headers=headers)).json()["ws"])
+
+    assert [await acts_in(ada), await acts_in(bob)] == ["team-x", "ws-user-local|bob"]
+    await place.stores.workspaces.delete("team-x")
+    place.clock.advance(3)
+    assert await acts_in(ada) == "ws-user-local|ada"

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
+import contextlib
 import inspect
 import json
 import logging
 import traceback
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic_core import to_json, to_jsonable_python
 from starlette.exceptions import HTTPException
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from valetkey.entrypoints.render import http_status
 from valetkey.entrypoints.rpc.arguments import UnsupportedType
+from valetkey.entrypoints.rpc.arrays import plain
 from valetkey.entrypoints.web import page
 from valetkey.errors import RateLimited, Unauthenticated, ValetkeyError
 from valetkey.identity.handlers import presentable
 from valetkey.scrub import Scrubber
 from valetkey.secret import Secret
+from valetkey.services.failures import PeerGone, RemoteFailure
 from valetkey.services.table import run
 
+_OURS = [(name.lower().encode(), text.encode("latin-1")) for name, text in page.HEADERS.items()]
+_JSON = [(b"content-type", b"application/json"), *_OURS]
+_MSGPACK = [(b"content-type", b"application/msgpack"), *_OURS]
+_STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), *_OURS]
 _LONGEST = 1000  # characters of a failure's text
 _SECRET_NAMES = ("token", "key", "secret", "password")
 
@@ -41,25 +52,49 @@ def secrets_of(presented: str | Secret, arguments: Mapping[str, Any]) -> list[Se
     ]
 
 
-def result(value: Any, secrets: Iterable[Secret]) -> Response:
-    """What a function gave; a generator's values one by one, as server-sent events, ``[DONE]`` at the end."""
-    if inspect.isasyncgen(value) or inspect.isgenerator(value):
-        events = _events(value if inspect.isasyncgen(value) else _stepped(value), list(secrets))
-        return StreamingResponse(events, media_type="text/event-stream", headers=dict(page.HEADERS))
-    return answer(_encoded(value))
+class Answer(Response):
+    """A body that was made, whole."""
+
+    def __init__(self, body: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), *headers]
+
+
+def result(value: Any, secrets: Callable[[], list[Secret]] = list, *, packed: bool = False) -> Response:
+    """What a function gave; a generator's values one by one, as server-sent events, ``[DONE]`` at the end.
+
+    Args:
+        value: what it gave.
+        secrets: what no failure's text in the stream may hold.
+        packed: as msgpack, where it is no stream.
+
+    Raises:
+        RuntimeError: it cannot be written so.
+    """
+    if inspect.isgenerator(value):
+        value = _stepped(value)
+    if hasattr(value, "__anext__"):
+        return Events(value, secrets)
+    if packed:
+        return Answer(_packed(value), 200, _MSGPACK)
+    return Answer(_encoded(value), 200, _JSON)
 
 
 def answer(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """JSON that was made."""
-    shown = {**page.HEADERS, **(headers or {})}
-    return Response(body, status_code=status, headers=shown, media_type="application/json")
+    more = [(name.encode(), text.encode("latin-1")) for name, text in (headers or {}).items()]
+    return Answer(body, status, _JSON + more)
 
 
 def failure(error: BaseException, secrets: Iterable[Secret] = (), *, service: str = "") -> Response:
     """``{"success": false, "detail": ...}`` with the status of decision 27, scrubbed."""
     status, text, headers = _told(error, service)
     detail = Scrubber(secrets).text(text)[:_LONGEST]
-    return answer(json.dumps({"success": False, "detail": detail}).encode(), status, headers)
+    url = getattr(error, "url", "") if isinstance(error, ValetkeyError) else ""  # where a person is asked
+    told = {"success": False, "detail": detail, **({"url": url} if url else {})}
+    return answer(json.dumps(told).encode(), status, headers)
 
 
 def _told(error: BaseException, service: str) -> tuple[int, str, dict[str, str]]:
@@ -68,11 +103,14 @@ def _told(error: BaseException, service: str) -> tuple[int, str, dict[str, str]]
     if isinstance(error, Unauthenticated):
         return 401, str(error), {"www-authenticate": "Bearer"}
     if isinstance(error, ValetkeyError):
-        wait = {"retry-after": str(error.retry_after)} if isinstance(error, RateLimited) else {}
-        return http_status(error), str(error), wait
+        wait = error.retry_after if isinstance(error, RateLimited) else 1 if isinstance(error, PeerGone) else 0
+        status = 503 if isinstance(error, PeerGone) else http_status(error)
+        return status, str(error), {"retry-after": str(wait)} if wait else {}
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail), {}
-    status = _status(error)
+    if isinstance(error, RemoteFailure):
+        return _status_of(error.kind), f"RemoteException: {error}", {}
+    status = _status(type(error))
     if status == 500:  # noqa: PLR2004
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].name}, line {frames[-1].lineno}" if frames else "unknown"
@@ -80,46 +118,100 @@ def _told(error: BaseException, service: str) -> tuple[int, str, dict[str, str]]
     return status, f"RemoteException: {type(error).__name__}: {presentable(error)}", {}
 
 
-def _status(error: BaseException) -> int:
-    match error:
-        case PermissionError():
-            return 403
-        case KeyError():
-            return 404
-        case TypeError() | ValueError() | AssertionError():
-            return 400
-        case TimeoutError():
-            return 504
-        case _:
-            return 500
+_STATUSES: tuple[tuple[type[BaseException], int], ...] = (
+    (PermissionError, 403),
+    (KeyError, 404),
+    (TypeError, 400),
+    (ValueError, 400),
+    (AssertionError, 400),
+    (TimeoutError, 504),
+)
+"""Decision 27."""
+
+
+def _status(kind: type[BaseException]) -> int:
+    return next((status for known, status in _STATUSES if issubclass(kind, known)), 500)
+
+
+def _status_of(name: str) -> int:
+    """The same of a client's exception, of which only the name is known."""
+    if name in ("AuthRequired", "ApprovalRequired"):
+        return 403
+    kind = getattr(builtins, name, None) if name.isidentifier() else None
+    return _status(kind) if isinstance(kind, type) and issubclass(kind, BaseException) else 500
 
 
 def _encoded(value: Any) -> bytes:
-    """JSON of what a function gave: dataclasses, models, dates and sets too.
+    """JSON of what a function gave: dataclasses, models, dates and sets too; arrays of RPC as lists of lists.
 
     Raises:
         RuntimeError: it holds something that JSON has not.
     """
-    from pydantic_core import to_json
-
     try:
-        return to_json(value, inf_nan_mode="null", bytes_mode="base64")
+        text = to_json(value, inf_nan_mode="null", bytes_mode="base64")
+        return text if b'"_rtype":"' not in text else to_json(plain(value), inf_nan_mode="null", bytes_mode="base64")
     except Exception:  # noqa: BLE001 - a model of the host program's own may raise anything
         raise RuntimeError(f"the function gave a {type(value).__name__} that is no JSON") from None
 
 
-async def _events(values: AsyncIterator[Any], secrets: list[Secret]) -> AsyncIterator[bytes]:
-    done = object()
+def _packed(value: Any) -> bytes:
+    """The same as msgpack; what that does not have goes as JSON has it."""
+    import msgpack
+
     try:
-        while (value := await run(lambda: anext(values, done), asynchronous=True)) is not done:
-            yield b"data: " + _encoded(value) + b"\n\n"
-    except Exception as error:  # noqa: BLE001 - the status is out: the reader is told in the stream
-        yield b"event: error\ndata: " + bytes(failure(error, secrets, service="stream").body) + b"\n\n"
-    else:
-        yield b"data: [DONE]\n\n"
-    finally:
-        if inspect.isasyncgen(values):
-            await values.aclose()
+        return bytes(msgpack.packb(value, default=to_jsonable_python))
+    except Exception:  # noqa: BLE001 - of whatever kind
+        raise RuntimeError(f"the function gave a {type(value).__name__} that is no msgpack") from None
+
+
+class Events(Response):
+    """Server-sent events. A reader who leaves early closes what they come from."""
+
+    def __init__(self, values: AsyncIterator[Any], secrets: Callable[[], list[Secret]]) -> None:
+        self.status_code = 200
+        self.body = b""
+        self.background = None
+        self.raw_headers = list(_STREAM)
+        self._values = values
+        self._secrets = secrets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream until the end, or until nobody reads (ASGI 3)."""
+        tasks = {asyncio.ensure_future(self._stream(send)), asyncio.ensure_future(left(receive))}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            close = getattr(self._values, "aclose", None)
+            if close is not None:
+                with contextlib.suppress(Exception):  # the host program's own
+                    await close()
+
+    async def _stream(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for event in self._events():
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        done = object()
+        try:
+            while (value := await run(lambda: anext(self._values, done), asynchronous=True)) is not done:
+                yield b"data: " + _encoded(value) + b"\n\n"
+        except Exception as error:  # noqa: BLE001 - the status is out: the reader is told in the stream
+            yield b"event: error\ndata: " + bytes(failure(error, self._secrets(), service="stream").body) + b"\n\n"
+        else:
+            yield b"data: [DONE]\n\n"
+
+
+async def left(receive: Receive) -> None:
+    """Return once whoever asked has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _stepped(values: Iterator[Any]) -> AsyncIterator[Any]:

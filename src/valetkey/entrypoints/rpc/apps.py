@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from valetkey.entrypoints.rpc.answers import TooLarge, failure, result
+from valetkey.entrypoints.rpc.answers import TooLarge, failure
+from valetkey.entrypoints.rpc.arguments import mode_of
 from valetkey.entrypoints.rpc.bodies import whole_body
 from valetkey.entrypoints.rpc.callers import Callers
+from valetkey.entrypoints.rpc.client_apps import ClientApp
+from valetkey.entrypoints.rpc.pages import event_of, page_of
 from valetkey.entrypoints.web.presented import session_cookie
 from valetkey.errors import InvalidArguments, NotFound
 from valetkey.identity.handlers import is_async
 from valetkey.identity.login import SERVICE
 from valetkey.identity.plugin import AuthPlugin
 from valetkey.model.workspaces import PUBLIC
-from valetkey.services.table import Service, ServiceTable, Who, is_ending, run
+from valetkey.services.manager import Manager
+from valetkey.services.sight import Who
+from valetkey.services.table import Service, ServiceTable, is_ending, run
+
+if TYPE_CHECKING:
+    from valetkey.services.calls import Calls
 
 LoginPage = Callable[[Request, str], Awaitable[Response]]
 
@@ -39,6 +47,8 @@ class Apps:
         *,
         plugin: AuthPlugin,
         callers: Callers,
+        manager: Manager,
+        calls: Calls | None,
         login_page: LoginPage | None,
         cap: int,
         deadline: float,
@@ -46,6 +56,8 @@ class Apps:
         self._table = table
         self._plugin = plugin
         self._callers = callers
+        self._manager = manager
+        self._calls = calls
         self._login_page = login_page
         self._cap = cap
         self._deadline = deadline
@@ -64,13 +76,20 @@ class Apps:
             return _Asgi(self._plugin.login_app, _rewritten(request, workspace, name, path), self._cap)
         if is_login and not path and not self._has_own_page() and self._login_page is not None:
             return await self._login_page(request, request.query_params.get("key", ""))
-        _, who = await self._callers.of(request, calls=request.method not in {"GET", "HEAD"})
-        service = await self._table.get(name, who, workspace=workspace)
+        shown, who = await self._callers.of(request, calls=request.method not in {"GET", "HEAD"})
+        mode = mode_of(request.scope["query_string"])
+        service = await self._manager.resolve(f"{workspace}/{name}", who, mode=mode)
+        if service.type not in ("asgi", "functions"):
+            raise InvalidArguments(f"Invalid service type: {service.type}. Only asgi and functions have pages.")
+        if not isinstance(service, Service):
+            if self._calls is None:
+                raise InvalidArguments("Services of clients are not called here.")
+            app = ClientApp(self._calls, service, who, shown, cap=self._cap, deadline=self._deadline)
+            return await app.answer(request, path)
         if service.type == "asgi":
             scope = _rewritten(request, workspace, name, path)
+            scope["user"] = who.user
             return _Asgi(_served(service, who), scope, self._cap)
-        if service.type != "functions":
-            raise InvalidArguments(f"Invalid service type: {service.type}. Only asgi and functions have pages.")
         async with asyncio.timeout(self._deadline):
             return await self._answered(request, service, path, who)
 
@@ -80,7 +99,7 @@ class Apps:
     async def _answered(self, request: Request, service: Service, path: str, who: Who) -> Response:
         names = tuple(part for part in path.split("/") if part) or ("index",)
         if (service.workspace, service.id, *names) in _OWN_PAGES and names[0] in service.ours:
-            return _response(await self._table.call(service, names, {}, who))
+            return page_of(await self._table.call(service, names, {}, who))
         function: Any = None
         if names[0] not in service.ours:  # ours answer calls, and are no pages
             try:
@@ -89,21 +108,9 @@ class Apps:
                 function = service.functions.get("default")
         if not callable(function):
             raise NotFound(f"Function not found: {'/'.join(names)} of the service {service.id}")
-        user = who.caller.user
-        event = {
-            "type": "http",
-            "method": request.method,
-            "path": f"/{path}",
-            "function_path": f"/{path}",
-            "query_string": request.scope["query_string"].decode("latin-1"),
-            "headers": _headers(request.scope),
-            "body": await whole_body(request, self._cap),
-            "workspace": service.workspace,
-            "service_id": service.id,
-            "user": {} if user is None else user.model_dump(mode="json"),
-        }
-        told = {"context": who.context(service)} if service.require_context else {}
-        return _response(await run(lambda: function(event, **told), asynchronous=is_async(function)))
+        event = event_of(request, path, service, who, _headers(request.scope), await whole_body(request, self._cap))
+        told = {"context": service.context(who)} if service.require_context else {}
+        return page_of(await run(lambda: function(event, **told), asynchronous=is_async(function)))
 
 
 class _Asgi(Response):
@@ -147,7 +154,7 @@ def _served(service: Service, who: Who) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         arguments = {"scope": scope, "receive": receive, "send": send}
-        told = {"context": who.context(service)} if service.require_context else {}
+        told = {"context": service.context(who)} if service.require_context else {}
         value = serve(arguments, **told)  # on the loop, whatever it is: it gives an awaitable
         if inspect.isawaitable(value):
             await value
@@ -184,23 +191,3 @@ def _headers(scope: Scope) -> dict[str, str]:
 def _without_session(cookies: bytes) -> bytes:
     parts = cookies.decode("latin-1").split(";")
     return ";".join(part for part in parts if part.partition("=")[0].strip() not in _COOKIES).encode("latin-1")
-
-
-def _response(value: Any) -> Response:
-    """What a function of a page gave: ``{"status", "headers", "body"}``; anything else is JSON."""
-    if not isinstance(value, Mapping) or not {"status", "body"} & set(value):
-        return result(value, ())
-    status, headers, body = value.get("status", 200), value.get("headers") or {}, value.get("body", b"")
-    if not isinstance(status, int) or not 200 <= status <= 599 or not isinstance(headers, Mapping):  # noqa: PLR2004
-        raise RuntimeError("a page's function has to give a status of 200 to 599, and a dict of headers")
-    if body is not None and not isinstance(body, str | bytes | bytearray):
-        raise RuntimeError("a page's function has to give a body of text or bytes")
-    shown = {str(name): str(text) for name, text in headers.items()}
-    if any(mark in part for pair in shown.items() for part in pair for mark in "\r\n\0"):
-        raise RuntimeError("a header cannot hold a line break")
-    try:
-        content = body.encode() if isinstance(body, str) else bytes(body or b"")
-        "".join([*shown, *shown.values()]).encode("latin-1")
-    except UnicodeEncodeError:
-        raise RuntimeError("a page's function gave half a character, or a header that is not Latin-1") from None
-    return Response(content, status_code=status, headers={"x-content-type-options": "nosniff", **shown})

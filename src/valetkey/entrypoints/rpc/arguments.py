@@ -1,4 +1,4 @@
-"""The arguments of a call over HTTP: a JSON object in the body, or the query."""
+"""The arguments of a call over HTTP: a JSON object or a msgpack map in the body, or the query."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}(?:[eE][+-]?[0-9]{1
 _JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE = re.compile("[\ud800-\udfff]")
-_DROPPED = frozenset({"_mode"})  # which of several clients to ask: there is one
+_MSGPACK = frozenset({"application/msgpack", "application/x-msgpack", "application/vnd.msgpack"})
+_MODE = "_mode"
 
 
 class UnsupportedType(InvalidArguments):
@@ -30,19 +31,51 @@ def from_body(body: bytes, content_type: str) -> dict[str, Any]:
     """The arguments by name, from the body of a POST; none from an empty one.
 
     Raises:
-        UnsupportedType: it is not said to be JSON.
-        InvalidArguments: it is no JSON (RFC 8259), or no object.
+        UnsupportedType: it is not said to be JSON or msgpack.
+        InvalidArguments: it is no JSON (RFC 8259) or msgpack, or no object.
     """
     if not body:
         return {}
+    if content_type == "application/json":
+        return _named(_read(body))
+    if is_msgpack(content_type):
+        return _named(_unpacked(body))
     kind, _, parameters = content_type.partition(";")
     charset = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters, re.IGNORECASE)
     if not _JSON.fullmatch(kind.strip().lower()) or (charset and charset[1].lower() not in {"utf-8", "utf8"}):
         raise UnsupportedType("Send the arguments as JSON in UTF-8, with Content-Type: application/json")
-    value = _read(body)
-    if not isinstance(value, dict):
+    return _named(_read(body))
+
+
+def _named(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise InvalidArguments("Send a JSON object: the arguments by name.")
     return value
+
+
+def is_msgpack(content_type: str) -> bool:
+    """Whether a body of that type is msgpack."""
+    return content_type.partition(";")[0].strip().lower() in _MSGPACK
+
+
+def _unpacked(body: bytes) -> Any:
+    try:
+        import msgpack
+    except ImportError:
+        raise UnsupportedType("This server reads no msgpack. Send JSON.") from None
+    try:
+        value = msgpack.unpackb(body, strict_map_key=False)
+    except Exception:  # noqa: BLE001 - of whatever kind
+        raise InvalidArguments("The arguments are no valid msgpack.") from None
+    _check(value)
+    return value
+
+
+def mode_of(query: bytes) -> str | None:
+    """Which of several services of one name is asked: ``_mode`` of the query; None: it does not say."""
+    if b"_mode=" not in query:
+        return None
+    return next((text for name, text in _pairs(query) if name == _MODE), None)
 
 
 def from_query(query: bytes) -> dict[str, Any]:
@@ -51,15 +84,17 @@ def from_query(query: bytes) -> dict[str, Any]:
     Raises:
         InvalidArguments: it cannot be read, or names one twice.
     """
-    try:
-        pairs = parse_qsl(
-            query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
-        )
-    except ValueError:  # its text may quote the query
-        raise InvalidArguments("The query cannot be read. Send name=value, percent-encoded, UTF-8.") from None
+    pairs = _pairs(query)
     if len({name for name, _ in pairs}) != len(pairs):
         raise InvalidArguments("The query names an argument twice. Send each once.")
-    return {name: _value(text) for name, text in pairs if name not in _DROPPED}
+    return {name: _value(text) for name, text in pairs if name != _MODE}
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS)
+    except ValueError:  # its text may quote the query
+        raise InvalidArguments("The query cannot be read. Send name=value, percent-encoded, UTF-8.") from None
 
 
 def _value(text: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from valetkey.entrypoints.rpc.answers import TooLarge
 
@@ -26,9 +26,13 @@ async def whole_body(request: Request, cap: int) -> bytes:
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length[:20]) > cap:
         raise TooLarge(f"The body of a call has at most {cap} bytes.")
-    parts, size = [], 0
+    parts, size, more = [], 0, True
     async with asyncio.timeout(DEADLINE):
-        async for part in request.stream():
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part, more = message.get("body", b""), message.get("more_body", False)
             size += len(part)
             if size > cap:
                 raise TooLarge(f"The body of a call has at most {cap} bytes.")

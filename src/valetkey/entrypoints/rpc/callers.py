@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,18 @@ from valetkey.entrypoints.web.presented import presented, session_cookie
 from valetkey.errors import Denied, Unauthenticated
 from valetkey.model.caller import Caller
 from valetkey.model.calls import NOTHING, SESSION, Presented
-from valetkey.model.users import UserPermission, includes
+from valetkey.model.users import UserInfo, UserPermission, includes
 from valetkey.model.workspaces import ANONYMOUS_WORKSPACE
-from valetkey.services.table import Who
+from valetkey.services.sight import Who
 
 if TYPE_CHECKING:
     from valetkey.wiring.identity import Identity
+
+KEEP = 2.0
+"""Seconds for which it is remembered in which workspace a caller acts."""
+
+REMEMBERED = 5000
+"""Callers and paths of whom it is."""
 
 _AGENT = 256
 
@@ -29,6 +36,7 @@ class Callers:
         self._identity = identity
         self._base_url = base_url
         self._trusted = trusted_proxies
+        self._acting: OrderedDict[tuple[int, str], tuple[Caller, str, float]] = OrderedDict()
 
     async def of(self, request: Request, *, calls: bool) -> tuple[Presented, Who]:
         """What a request presents, and who that is.
@@ -65,11 +73,22 @@ class Callers:
         """A token's own workspace; else the URL's; else the user's (contract 3.2): the first where its user may read.
 
         A token's own one stands alone. Who may read in none acts where everybody does: the name of a workspace tells
-        services who calls.
+        services who calls. What was found is remembered for a moment; whether they may, each door asks anew.
         """
-        user = caller.user
-        if user is None or user.is_anonymous:
+        if caller.user is None or caller.user.is_anonymous:
             return ANONYMOUS_WORKSPACE
+        key, now = (id(caller), named), self._identity.system.clock.monotonic()
+        held = self._acting.get(key)
+        if held is not None and held[0] is caller and now < held[2]:
+            return held[1]
+        found = await self._first(caller, caller.user, named)
+        self._acting[key] = caller, found, now + KEEP
+        self._acting.move_to_end(key)
+        if len(self._acting) > REMEMBERED:
+            self._acting.popitem(last=False)
+        return found
+
+    async def _first(self, caller: Caller, user: UserInfo, named: str) -> str:
         bound = None if user.scope is None else user.scope.current_workspace
         for name in (bound,) if bound else (named, user.get_workspace()):
             if includes(await self._identity.workspaces.permission(caller, name), UserPermission.read):

@@ -1,4 +1,4 @@
-"""Calls of registered services over HTTP."""
+"""Calls of registered services over HTTP: of this process, and of clients."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from valetkey.entrypoints.rpc.answers import failure, result, secrets_of
+from valetkey.entrypoints.rpc.answers import failure, left, result, secrets_of
 from valetkey.entrypoints.rpc.apps import Apps, LoginPage
-from valetkey.entrypoints.rpc.arguments import from_body, from_query
+from valetkey.entrypoints.rpc.arguments import from_body, from_query, is_msgpack, mode_of
 from valetkey.entrypoints.rpc.bodies import CAP, whole_body
 from valetkey.entrypoints.rpc.callers import Callers
+from valetkey.entrypoints.rpc.listing import Listing
 from valetkey.entrypoints.web import page
 from valetkey.errors import InvalidArguments
 from valetkey.identity.login import PAGE, SERVICE
-from valetkey.secret import Secret
-from valetkey.services.own import MANAGER, Manager
-from valetkey.services.table import Service, ServiceTable, Who
+from valetkey.model.calls import Presented
+from valetkey.services.manager import MANAGER, Manager
+from valetkey.services.sight import Who
+from valetkey.services.table import Service, ServiceTable
 
 if TYPE_CHECKING:
+    from valetkey.model.services import Registered
+    from valetkey.services.calls import Calls
     from valetkey.wiring.identity import Identity
 
 CALL_DEADLINE = 300.0
 """Seconds until a call ends with 504."""
 
+_SOON = 0.2  # seconds of a call after which it is watched whether its caller is still there
 _GRACE = 1.0  # seconds that a call has to end after its caller went away
 _BY_POST_ONLY = {(SERVICE, "report"), (MANAGER, "parse_token"), (MANAGER, "revoke_token")}
 
@@ -43,17 +48,21 @@ def service_routes(
     identity: Identity,
     table: ServiceTable,
     *,
+    manager: Manager,
+    calls: Calls | None = None,
     base_url: str,
     trusted_proxies: Collection[str] = (),
     login_page: LoginPage | None = None,
     cap: int = CAP,
     deadline: float = CALL_DEADLINE,
 ) -> list[BaseRoute]:
-    """The paths of contract 3.1 for services of this process. They see to bodies, answers and headers themselves.
+    """The paths of contract 3.1. They see to bodies, answers and headers themselves.
 
     Args:
         identity: the rooms of the server.
-        table: what is registered.
+        table: the services of this process.
+        manager: finds services, of clients too.
+        calls: calls those of clients; None: none can connect.
         base_url: the public address.
         trusted_proxies: whose ``X-Forwarded-For`` is believed.
         login_page: our own page of the login service, for as long as a host program has no other: request and key in.
@@ -63,6 +72,8 @@ def service_routes(
     return _Services(
         identity,
         table,
+        manager=manager,
+        calls=calls,
         base_url=base_url,
         trusted_proxies=trusted_proxies,
         login_page=login_page,
@@ -77,39 +88,45 @@ class _Services:
         identity: Identity,
         table: ServiceTable,
         *,
+        manager: Manager,
+        calls: Calls | None,
         base_url: str,
         trusted_proxies: Collection[str],
         login_page: LoginPage | None,
         cap: int,
         deadline: float,
     ) -> None:
-        self._identity = identity
         self._table = table
         self._prefix = urlsplit(base_url).path.rstrip("/")
         self._cap = cap
         self._deadline = deadline
+        self._manager = manager
+        self._calls = calls
         self._callers = Callers(identity, base_url=base_url, trusted_proxies=trusted_proxies)
         self._apps = Apps(
-            table, plugin=identity.plugin, callers=self._callers, login_page=login_page, cap=cap, deadline=deadline
-        )
-        self._manager = Manager(
-            tokens=identity.tokens,
-            chain=identity.chain,
-            permission_of=identity.workspaces.permission,
+            table,
             plugin=identity.plugin,
-            limits=identity.limits,
+            callers=self._callers,
+            manager=manager,
+            calls=calls,
+            login_page=login_page,
+            cap=cap,
+            deadline=deadline,
         )
+        self._listing = Listing(manager, workspaces=identity.workspaces, callers=self._callers, base_url=base_url)
 
     def routes(self) -> list[BaseRoute]:
         both, every = ["GET", "POST"], ["GET", "POST", "PUT", "PATCH", "DELETE"]
-        services, apps = "/{workspace}/services", "/{workspace}/apps/{service}"
+        services, apps, listing = "/{workspace}/services", "/{workspace}/apps/{service}", self._listing
         return [
             Route("/login", self._to_login, methods=["GET"]),
             Route(services, self._add_slash, methods=both),
-            Route(f"{services}/", _told(self._list), methods=["GET"]),
-            Route(f"{services}/{{service}}", _told(self._info), methods=["GET"]),
-            Route(f"{services}/{{service}}/{{function:path}}", _told(self._call), methods=both),
-            Route("/{workspace}/info", _told(self._workspace), methods=["GET"]),
+            Route(f"{services}/", _told(listing.services), methods=["GET"]),
+            Route(f"{services}/{{service}}", _told(listing.service), methods=["GET"]),
+            Route(f"{services}/{{service}}/openapi.json", _told(listing.document), methods=["GET"]),
+            Route(f"{services}/{{service}}/{{function:path}}", self._call, methods=both),
+            Route("/{workspace}/info", _told(listing.workspace), methods=["GET"]),
+            Route("/{workspace}/openapi.json", _told(listing.document), methods=["GET"]),
             Route(apps, self._add_slash, methods=["GET"]),
             Route(f"{apps}/{{path:path}}", _told(self._apps.serve), methods=every),
         ]
@@ -125,54 +142,80 @@ class _Services:
         location = f"{self._prefix}{path}{'?' if query else ''}{query}"
         return Response(status_code=307, headers={**page.HEADERS, "location": location})
 
-    async def _list(self, request: Request) -> Response:
-        _, who = await self._callers.of(request, calls=False)
-        workspace = request.path_params["workspace"]
-        return result([each.info() for each in await self._table.list(who, workspace=workspace)], ())
-
-    async def _info(self, request: Request) -> Response:
-        _, who = await self._callers.of(request, calls=False)
-        return result((await self._service(request, who)).info(), ())
-
-    async def _workspace(self, request: Request) -> Response:
-        _, who = await self._callers.of(request, calls=False)
-        return result(await self._identity.workspaces.get(who.caller, request.path_params["workspace"]), ())
-
     async def _call(self, request: Request) -> Response:
-        secrets: list[Secret] = []
-        service_id = request.path_params["service"]
+        shown: Presented | None = None
+        arguments: dict[str, Any] = {}
+        service_id, kind = request.path_params["service"], request.headers.get("content-type", "")
         try:
             shown, who = await self._callers.of(request, calls=True)
-            secrets = secrets_of(shown.value, {})
             service = await self._service(request, who)
-            arguments = await self._arguments(request, service)
-            secrets = secrets_of(shown.value, arguments)
+            arguments = await self._arguments(request, service, kind)
             path = request.path_params["function"].split(".")
-            async with asyncio.timeout(self._deadline):
-                value = await _attended(request, self._table.call(service, path, arguments, who))
+            if isinstance(service, Service):
+                async with asyncio.timeout(self._deadline):
+                    value = await _attended(request, self._table.call(service, path, arguments, who))
+            else:
+                value = await self._remote(request, service, path, arguments, who)
         except (ClientDisconnect, _Gone):
             return Response(status_code=499)
         except Exception as error:  # noqa: BLE001 - each has its status
-            return failure(error, secrets, service=service_id)
+            return failure(error, _secrets(shown, arguments), service=service_id)
+        packed = is_msgpack(kind) or is_msgpack(request.headers.get("accept", ""))
         try:
-            return result(value, secrets)
+            return result(value, lambda: _secrets(shown, arguments), packed=packed)
         except RuntimeError as error:
-            return failure(error, secrets, service=service_id)
+            return failure(error, _secrets(shown, arguments), service=service_id)
 
-    async def _service(self, request: Request, who: Who) -> Service:
+    async def _service(self, request: Request, who: Who) -> Service | Registered:
         workspace, query = request.path_params["workspace"], request.path_params["service"]
         if query in {MANAGER, "~"}:
             return self._manager.service(workspace)
-        return await self._table.get(query, who, workspace=workspace)
+        mode = mode_of(request.scope["query_string"])
+        return await self._manager.resolve(f"{workspace}/{query}", who, mode=mode)
 
-    async def _arguments(self, request: Request, service: Service) -> dict[str, Any]:
+    async def _remote(
+        self, request: Request, service: Registered, path: list[str], arguments: dict[str, Any], who: Who
+    ) -> Any:
+        """Call a client's service, for as long as the caller is there. None of their code runs in this task."""
+        calls, task, gone = self._calls, asyncio.current_task(), False
+        if calls is None or task is None:
+            raise InvalidArguments("Services of clients are not called here.")
+        watching: list[asyncio.Task[None]] = []
+
+        def watch() -> None:
+            watching.append(asyncio.ensure_future(left(request.receive)))
+            watching[0].add_done_callback(stop)
+
+        def stop(ended: asyncio.Task[None]) -> None:
+            nonlocal gone
+            if not ended.cancelled():
+                gone = True
+                task.cancel()
+
+        soon = asyncio.get_running_loop().call_later(_SOON, watch)
+        try:
+            return await calls.call(service, path, (), arguments, who, deadline=self._deadline)
+        except asyncio.CancelledError:
+            if gone and task.uncancel() == 0:
+                raise _Gone from None
+            raise
+        finally:
+            soon.cancel()
+            for each in watching:
+                each.remove_done_callback(stop)
+                each.cancel()
+
+    async def _arguments(self, request: Request, service: Service | Registered, kind: str) -> dict[str, Any]:
         if request.method != "POST":
             name = request.path_params["function"]
-            if name in service.ours and (service.id, name) in _BY_POST_ONLY:
+            if isinstance(service, Service) and name in service.ours and (service.id, name) in _BY_POST_ONLY:
                 raise InvalidArguments("A token is sent in the body of a POST, never in an address.")
             return from_query(request.scope["query_string"])
-        body = await whole_body(request, self._cap)
-        return from_body(body, request.headers.get("content-type", ""))
+        return from_body(await whole_body(request, self._cap), kind)
+
+
+def _secrets(shown: Presented | None, arguments: dict[str, Any]) -> list[Any]:
+    return [] if shown is None else secrets_of(shown.value, arguments)
 
 
 async def _attended(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
@@ -183,9 +226,12 @@ async def _attended(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
         RuntimeError: it cancelled itself.
     """
     call = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_left(request))
+    gone = None
     try:
-        await asyncio.wait({call, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({call}, timeout=_SOON)
+        if not call.done():
+            gone = asyncio.ensure_future(left(request.receive))
+            await asyncio.wait({call, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not call.done():
             await asyncio.wait({call}, timeout=_GRACE)
         if not call.done():
@@ -194,14 +240,11 @@ async def _attended(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
             raise RuntimeError("the function ended its own task")
         return call.result()
     finally:
-        for task in (call, gone):
+        tasks = [task for task in (call, gone) if task is not None and not task.done()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(call, gone, return_exceptions=True)
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        if tasks:
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _told(endpoint: Endpoint) -> Endpoint:

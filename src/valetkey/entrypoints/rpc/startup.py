@@ -25,6 +25,7 @@ from valetkey.tools.threads import THREADS
 if TYPE_CHECKING:
     from valetkey.identity.chain import Chain
     from valetkey.wiring.identity import Identity
+    from valetkey.wiring.services import Services
 
 DEADLINE = 60.0
 """Seconds that one startup function may take, its module included."""
@@ -40,6 +41,7 @@ async def start_services(
     *,
     plain: Chain,
     base_url: str,
+    services: Services | None = None,
     deadline: float = DEADLINE,
 ) -> ServiceTable:
     """Run the startup functions in order, on the home loop and before any door opens; give what is registered then.
@@ -49,12 +51,13 @@ async def start_services(
         functions: ``file.py:function`` or ``module:function``.
         plain: the chain without what the functions put in place; see `identity.verifiers.custom.around`.
         base_url: the public address.
+        services: the rooms of RPC; None: there is nothing but what the functions register.
         deadline: seconds that each may take.
 
     Raises:
         StartupFailed: one cannot be found, is not asynchronous, raised or took too long. Nothing stays in place.
     """
-    table = ServiceTable(permission_of=identity.workspaces.permission)
+    table = ServiceTable(permission_of=identity.workspaces.permission) if services is None else services.table
     identity.plugin.open(plain=plain, home=identity.system.home, forget=identity.chain.forget, in_thread=THREADS.run)
     server = Server(
         table=table,
@@ -65,6 +68,10 @@ async def start_services(
         plain=plain,
         entropy=identity.system.entropy,
         public_base_url=base_url,
+        manager=None if services is None else services.manager,
+        objects=None if services is None else services.objects,
+        directory=None if services is None else services.directory,
+        calls_now=lambda: identity.system.services.calls,
     )
     try:
         for name in functions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
     from valetkey.wiring.identity import Identity
 
 
+REMEMBERED = 2000
+"""Paths whose door is remembered."""
+
+LONGEST = 256
+"""Characters that such a path may have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Door:
     """One app, and what it is for.
@@ -43,8 +51,14 @@ class Door:
 
     def match(self, scope: Scope) -> Match:
         """How well one of the routes fits the request."""
-        fits = {route.matches(scope)[0] for route in self.routes}
-        return next((fit for fit in (Match.FULL, Match.PARTIAL) if fit in fits), Match.NONE)
+        found = Match.NONE
+        for route in self.routes:
+            fit = route.matches(scope)[0]
+            if fit is Match.FULL:
+                return fit
+            if fit is Match.PARTIAL:
+                found = fit
+        return found
 
 
 class Doors:
@@ -53,6 +67,7 @@ class Doors:
     def __init__(self, doors: Sequence[Door], *, otherwise: ASGIApp) -> None:
         self.doors = tuple(doors)
         self._otherwise = otherwise
+        self._found: OrderedDict[tuple[object, ...], Door] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI 3)."""
@@ -72,10 +87,19 @@ class Doors:
         return next((fit for fit in (Match.FULL, Match.PARTIAL) if fit in fits), Match.NONE)
 
     def _of(self, scope: Scope) -> Door | None:
+        # All that a route looks at: most requests are for a path that was asked for before.
+        key = scope["type"], scope.get("method"), scope["path"], scope.get("root_path")
+        found = self._found.get(key)
+        if found is not None:
+            return found
         fits = [(door.match(scope), door) for door in self.doors]
         for wanted in (Match.FULL, Match.PARTIAL):  # a path for another method is 405, unless somebody else has it
             for fit, door in fits:
                 if fit is wanted:
+                    if wanted is Match.FULL and len(scope["path"]) <= LONGEST:
+                        self._found[key] = door
+                        if len(self._found) > REMEMBERED:
+                            self._found.popitem(last=False)
                     return door
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -42,7 +43,12 @@ def by_https(connection: HTTPConnection, base_url: str) -> bool:
 
     The public address tells, which a proxy in front may serve; on this machine the socket that was used.
     """
+    scheme = _told_by(base_url) or connection.scope.get("scheme", "http")
+    return scheme in {"https", "wss"}
+
+
+@lru_cache(maxsize=64)
+def _told_by(base_url: str) -> str:
+    """The scheme of a public address; empty: it is this machine's own."""
     public = urlsplit(base_url)
-    if is_loopback(public.hostname or ""):
-        return connection.url.scheme in {"https", "wss"}
-    return public.scheme == "https"
+    return "" if is_loopback(public.hostname or "") else public.scheme
