@@ -23,11 +23,14 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import inject
 import jwt_tokens
 import openapi_call
 import refresh_herd
 import refresh_rate
 import results
+import servers
+import service_calls
 import sockets
 import vault_scale
 from results import ROUNDS, Part, Row
@@ -36,17 +39,20 @@ HERE = Path(__file__).resolve().parent
 HYPERPOCKET = "0.5.7"
 FASTMCP = "4.1.2"
 HYPHA = "0.21.137"
+HYPHA_NEEDS = ("aiobotocore", "sqlmodel<0.0.30", "sqlalchemy<2.1")
+"""What its server needs besides, and does not name, or not in the versions that it runs with."""
 
 
-def peer(name: str, pinned: str) -> Path:
-    """The Python of an environment that holds one peer, made at first need."""
+def peer(name: str, pinned: str, *needs: str) -> Path:
+    """The Python of an environment that holds one peer, and what it needs besides, made at first need."""
     folder = HERE / ".envs" / name
     python = folder / "bin" / "python"
-    stamp = folder / f"{pinned}.installed"
+    stamp = folder / f"{pinned}{'-with-needs' if needs else ''}.installed"
     if not stamp.exists():
         print(f"installing {name} {pinned} into {folder.relative_to(HERE.parent)} …", flush=True)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", f"{name}=={pinned}"], check=True)
+        if not python.exists():
+            venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", f"{name}=={pinned}", *needs], check=True)
         stamp.touch()
     return python
 
@@ -167,11 +173,41 @@ def in_process(*, small: bool) -> Part:
     return openapi_call.measure(lambda how: measured(me, "openapi_call.py", how), beside=libraries, small=small)
 
 
+def http_call(*, small: bool) -> Part:
+    """A service in a connected client, called over HTTP with a bearer token and keep-alive, by 1, 8 and 32 clients."""
+    return service_calls.http_call(_hypha(), beside=f"hypha {HYPHA}", small=small)
+
+
+def rpc_call(*, small: bool) -> Part:
+    """A client calls a service of another over the RPC WebSocket, both of the real package; 1 and 16 in flight."""
+    return service_calls.rpc_call(_hypha(), beside=f"hypha {HYPHA}", small=small)
+
+
+def memory(*, small: bool) -> Part:
+    """What the server's process has more of memory after many HTTP calls of a service than before the first one."""
+    return service_calls.memory(_hypha(), beside=f"hypha {HYPHA}", small=small)
+
+
+def _hypha() -> service_calls.Start:
+    return servers.hypha(peer("hypha", HYPHA, *HYPHA_NEEDS))
+
+
+def injected(*, small: bool) -> Part:
+    """A GET of 2 KB from a provider on loopback: policy, vault, origin check, credential, scrubbing; at p50."""
+    me = Path(sys.executable)
+    beside = f"httpx2 {version('httpx2')}, bare"
+    return inject.measure(lambda *how: measured(me, "inject.py", *how), beside=beside, small=small)
+
+
 BENCHMARKS: dict[str, Callable[..., Part]] = {
     "tool-call": tool_call,
     "openapi-call": in_process,
+    "inject": injected,
     "jwt": jwt,
     "jwt-again": jwt_again,
+    "http-call": http_call,
+    "rpc-call": rpc_call,
+    "memory": memory,
     "import": imports,
     "refresh-herd": refresh_herd.measure,
     "vault-scale": vault_scale.measure,

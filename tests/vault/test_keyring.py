@@ -23,7 +23,7 @@ def hkdf(root: bytes, info: bytes) -> bytes:
     return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
-@pytest.mark.parametrize("purpose", ["seal", "sign", "hash"])
+@pytest.mark.parametrize("purpose", ["seal", "sign", "hash", "wire"])
 def test_each_purpose_has_a_key_of_its_own_by_hkdf(purpose):
     ring = a_ring(Given("new", "old"))
     for key_id in ("new", "old"):

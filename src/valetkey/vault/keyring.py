@@ -1,4 +1,4 @@
-"""Which keys exist and which one writes: to seal, to sign, to hash. One rotation for all three."""
+"""Which keys exist and which one writes: to seal, to sign, to hash, to speak to each other. One rotation for all."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class Purpose(StrEnum):
     SEAL = "seal"
     SIGN = "sign"
     HASH = "hash"
+    WIRE = "wire"
 
 
 @dataclass(frozen=True, slots=True)
