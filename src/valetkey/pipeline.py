@@ -17,12 +17,13 @@ from valetkey.errors import ToolFailed, ToolTimeout
 from valetkey.identity.chain import Chain
 from valetkey.lending import Lender
 from valetkey.logs import speaking
+from valetkey.model.caller import Caller
 from valetkey.model.calls import Call, Lent, Presented, ToolResult
 from valetkey.policy.decide import Policy
 from valetkey.scrub import Scrubber
 from valetkey.tools.openapi.answer import OperationFailed
 from valetkey.tools.rejected import Rejection, rejection
-from valetkey.tools.tool import Tool
+from valetkey.tools.tool import Tool, WaitsForPerson
 
 Render = Callable[[object], object]
 
@@ -57,9 +58,23 @@ class Road:
             Denied, ApprovalRequired: decide.
             AuthRequired, ProviderUnavailable: connect.
             VaultError: lend.
+            AuthRequired, ApprovalRequired: the tool lends by itself, and a person has to answer first.
         """
         arguments = tool.bind(call.arguments)
         caller = await self.chain.identify(presented)
+        return await self._go(caller, tool, call, arguments, render)
+
+    async def go(self, caller: Caller, tool: Tool, call: Call) -> ToolResult:
+        """The rest of the way, for a caller whom the way in had to know first, to know what is called.
+
+        Raises:
+            ValetkeyError: as `travel` does, but for what identifying raises.
+        """
+        return await self._go(caller, tool, call, tool.bind(call.arguments), None)
+
+    async def _go(
+        self, caller: Caller, tool: Tool, call: Call, arguments: Mapping[str, object], render: Render | None
+    ) -> ToolResult:
         # What is decided on is what the tool needs, whatever the call says.
         needs = tool.needs
         asked = call if call.needs is needs or call.needs == needs else replace(call, needs=needs)
@@ -113,6 +128,8 @@ async def _run(
             value = await tool.run(lent, arguments)
             if render is not None:
                 value = render(value)
+    except WaitsForPerson as waits:
+        raise waits.required from None
     except (Exception, SystemExit, asyncio.CancelledError) as error:
         if isinstance(error, asyncio.CancelledError) and _is_cancelled():
             raise

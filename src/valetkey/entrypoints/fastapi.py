@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Security, WebSocketException
 from fastapi.openapi.models import HTTPBearer
@@ -30,11 +30,14 @@ from valetkey.errors import InvalidArguments, MissingSetting, RateLimited, Unaut
 from valetkey.model.caller import Caller
 from valetkey.model.users import UserInfo, UserPermission, includes
 from valetkey.settings.sections import Serving
-from valetkey.settings.server import load_server
+from valetkey.settings.server import ServerSettings, load_server
 from valetkey.wiring import build
 from valetkey.wiring import identity as rooms
 from valetkey.wiring.identity import Identity
 from valetkey.wiring.system import System
+
+if TYPE_CHECKING:
+    from valetkey.entrypoints.rpc.mounted import MountedServices  # loads with the first app that serves some
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8000"
 """Where an app is that does not say so: uvicorn's default."""
@@ -46,7 +49,7 @@ _STATE = "valetkey"
 _log = logging.getLogger("valetkey")
 
 
-def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounted:
+def mount_valetkey(app: FastAPI, *, prefix: str = "", services: bool = False, **settings: Any) -> Mounted:
     """Serve our pages in an app of yours: sign-in, account, connecting accounts and their callbacks (``/auth/…``).
 
     No port is opened: from now on the links of this process's Pockets lead to the app. Routes that the app had before
@@ -55,6 +58,8 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
     Args:
         app: the app; its lifespan goes on as it is.
         prefix: the path under which the pages are, such as ``/accounts``; none by default.
+        services: whether programs may register services there, and call them (``/ws``, ``/<workspace>/services/…``,
+            ``/<workspace>/apps/…``).
         settings: go before all other sources, such as ``public_base_url="https://my-app.example/api"`` (by default
             links lead to ``http://127.0.0.1:8000`` and the app's ``root_path``), ``jwt_secret=…``, ``hosts=[…]``.
 
@@ -63,8 +68,9 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
 
     Raises:
         InvalidSetting: a setting cannot be used; the text names it.
+        StartupFailed: with ``services``: one of ``startup_functions`` did.
     """
-    mounted = Mounted(prefix.strip("/"), settings, root_path=app.root_path)
+    mounted = Mounted(prefix.strip("/"), settings, root_path=app.root_path, services=services)
     setattr(app.state, _STATE, mounted)
     inner = app.router.lifespan_context
 
@@ -81,6 +87,8 @@ def mount_valetkey(app: FastAPI, *, prefix: str = "", **settings: Any) -> Mounte
     app.router.lifespan_context = lifespan
     app.exception_handlers.setdefault(ValetkeyError, _told)
     app.router.routes.append(mounted.route())
+    if mounted.services is not None:
+        app.router.routes.append(mounted.services.route(app, mounted.prefix, opened=mounted.open, met=mounted.learn))
     return mounted
 
 
@@ -95,10 +103,11 @@ async def _told(_: Request, error: Exception) -> Response:
 class Mounted:
     """Valetkey in somebody's app. Closed with the app; opened anew when the app starts again."""
 
-    def __init__(self, prefix: str, settings: dict[str, Any], *, root_path: str = "") -> None:
+    def __init__(self, prefix: str, settings: dict[str, Any], *, root_path: str = "", services: bool = False) -> None:
         self._settings = load_server(Path.cwd(), os.environ, keywords=settings)
         self._own = bool(settings)
         self._identity: Identity | None = None
+        self.services = _services_of(self._settings, lambda: self.base_url) if services else None
         self._lock = threading.RLock()
         self._process = 0
         self._end: Callable[[], None] = lambda: None
@@ -178,19 +187,22 @@ class Mounted:
         identity.plugin.open(
             plain=identity.plain, home=system.home, forget=identity.chain.forget, alive=lambda: system.ours
         )
-        self._serve(identity)
         # Once its links are personal; of several apps in one process the first one is where Pockets' links lead.
         if first is None:
             build.use(system, again=lambda: self.open().system)
         self._end = (lambda: build.use(None)) if first is None else (lambda: None) if shared else system.close
+        if self.services is not None:  # Pockets of startup functions find the system by now
+            self.services.open(identity, failed=self._end)
+        self._serve(identity)
         return identity
 
     def _serve(self, identity: Identity) -> None:
         serving = self._settings.serving
         trusted = serving.trusted_proxies
+        login = login_pages(identity, base_url=self.base_url, trusted_proxies=trusted)
         pages = page_door(
             identity,
-            login=login_pages(identity, base_url=self.base_url, trusted_proxies=trusted),
+            login=login,
             base_url=self.base_url,
             trusted_proxies=trusted,
             hosts=serving.hosts,
@@ -199,12 +211,16 @@ class Mounted:
         own = Published(identity.signer, base_url=lambda: self.base_url).routes()
         handlers = api.exception_handlers()
         self._doors = Doors([Door(app=plain_app(own, handlers), routes=own), pages], otherwise=pages.app)
+        if self.services is not None:
+            self.services.serve(base_url=self.base_url, login_page=login.index)
 
     def close(self) -> None:
         """End what runs by itself, and close what is open; from a thread that runs no loop."""
         identity, self._identity = self._identity, None
         if identity is None:
             return
+        if self.services is not None:
+            self.services.close()
         identity.system.home.block(identity.close)
         self._end()
 
@@ -235,6 +251,12 @@ class Mounted:
             return await identity.workspaces.permission(caller, workspace)
 
         return await identity.system.home.run(ask)
+
+
+def _services_of(settings: ServerSettings, base_url: Callable[[], str]) -> MountedServices:
+    from valetkey.entrypoints.rpc.mounted import MountedServices
+
+    return MountedServices(settings, base_url=base_url)
 
 
 class _Bearer(SecurityBase):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from valetkey.errors import ApprovalRequired, AuthRequired
 from valetkey.model.calls import Lent
 from valetkey.model.needs import Needs
 from valetkey.providers.names import AuthProvider
@@ -49,8 +50,24 @@ class Tool(Protocol):
         ...
 
     async def run(self, lent: Lent, arguments: Mapping[str, object]) -> object:
-        """Run it, with bound arguments; whatever its code raises comes through."""
+        """Run it, with bound arguments; whatever its code raises comes through.
+
+        Raises:
+            WaitsForPerson: a person has to answer first.
+        """
         ...
+
+
+class WaitsForPerson(Exception):
+    """A tool that lends by itself cannot run before a person has answered: whoever called it is told, not the model.
+
+    Attributes:
+        required: what is asked, with its link.
+    """
+
+    def __init__(self, required: AuthRequired | ApprovalRequired) -> None:
+        super().__init__(required.message)
+        self.required = required
 
 
 Postprocessing = Callable[[Any], Any]

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from valetkey.connections.session import SESSION
-from valetkey.entrypoints.chat.rooms import Chat
+from valetkey.entrypoints.chat.rooms import OFFERED, Chat
 from valetkey.entrypoints.chat.session import ChatSession
 from valetkey.entrypoints.chat.sizes import fitted, sized
 from valetkey.entrypoints.chat.voice import Voice
@@ -79,13 +79,18 @@ class Outcome:
 
 
 class Calls:
-    """The calls of one turn; each is answered, whatever becomes of it."""
+    """The calls of one turn; each is answered, whatever becomes of it.
+
+    Attributes:
+        services: what this turn's person is offered besides, by name.
+    """
 
     def __init__(self, chat: Chat, session: ChatSession, voice: Voice, questions: Questions) -> None:
         self._chat = chat
         self._session = session
         self._voice = voice
         self._questions = questions
+        self.services: Mapping[str, Tool] = {}
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._ended: dict[str, Outcome] = {}
         self._begun: set[str] = set()
@@ -121,7 +126,7 @@ class Calls:
 
     async def _one(self, call: ToolCall, place: str) -> None:
         clock, began = self._chat.system.clock, self._chat.system.clock.monotonic()
-        tool = self._chat.offer.tools().get(call.tool)
+        tool = self._chat.offer.tools().get(call.tool) or self.services.get(call.tool)
         seen = None if tool is None else _Seen(tool, self._reached(call))
         about = {
             "call_id": call.id,
@@ -195,6 +200,7 @@ class Calls:
         try:
             async with self._slots:
                 VISIT.set(self._session.visit)  # of this call's own task
+                OFFERED.set(self.services.keys())
                 return await self._chat.road.travel(self._session.presented, tool, asked, render=text_of)
         except (AuthRequired, ApprovalRequired) as required:
             return required

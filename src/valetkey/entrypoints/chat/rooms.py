@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from valetkey.settings.bedrock import ChatConfig
 from valetkey.tools.tool import Tool
 from valetkey.wiring.chat import chat_road
 from valetkey.wiring.system import System
+
+OFFERED: ContextVar[Collection[str]] = ContextVar("valetkey-chat-offered", default=())
+"""The names of what is offered to the person of this call, besides what everybody is offered."""
 
 
 class Offer(Protocol):
@@ -66,4 +70,4 @@ class _Names:
         self._offer = offer
 
     def __contains__(self, name: object) -> bool:
-        return name in self._offer.tools()
+        return name in self._offer.tools() or name in OFFERED.get()

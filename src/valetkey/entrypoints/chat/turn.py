@@ -16,6 +16,7 @@ from valetkey.entrypoints.chat.calls import Calls, Outcome, is_shallow, results_
 from valetkey.entrypoints.chat.history import all_scrubbed, at_ease, scrubbed, short, shown, trim, window
 from valetkey.entrypoints.chat.model import ANSWERED, apology
 from valetkey.entrypoints.chat.rooms import Chat
+from valetkey.entrypoints.chat.services import services_of
 from valetkey.entrypoints.chat.session import ChatSession, Said, Send
 from valetkey.entrypoints.chat.sizes import MOST_PARTS, rationed, sized
 from valetkey.entrypoints.chat.voice import Voice
@@ -143,7 +144,7 @@ class _Turn:
 
     async def _asked(self, turns: list[list[Message]]) -> tuple[str, list[ToolCall]]:
         chat, config = self._chat, self._chat.config
-        tools = chat.offer.tools()
+        tools = await self._offered()
         scrubber = await self._voice.renew()
         shown = window(turns, config, tools=bool(tools))
         messages = await all_scrubbed([message for turn in shown for message in turn], scrubber)
@@ -167,6 +168,15 @@ class _Turn:
         await self._delta(stream.close() if streams else "")
         text = scrubber.text("".join(said))
         return text if text.strip() else "", self._numbered(calls, tools)
+
+    async def _offered(self) -> Mapping[str, Tool]:
+        """What this person's model may call: the same for everybody, then the services that this person may see."""
+        tools = self._chat.offer.tools()
+        if not self._chat.config.services:
+            return tools
+        if not self._rounds:
+            self._calls.services = await services_of(self._chat, self._session, tools)
+        return {**self._calls.services, **tools}
 
     async def _delta(self, text: str) -> None:
         if text:

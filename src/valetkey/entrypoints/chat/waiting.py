@@ -23,6 +23,7 @@ from valetkey.errors import (
 )
 from valetkey.interactions.states import ENDED, RESOLVED, WAITING
 from valetkey.model.interactions import Interaction, Phase
+from valetkey.policy.approvals import LENDING
 from valetkey.ports.agents import ToolCall
 
 SETTLING = 60.0
@@ -57,11 +58,19 @@ class Questions:
         row = await self._chat.system.interactions.get(key)
         if row is None:
             return required.message
+        lending = bool(row.about.get(LENDING))
         if isinstance(required, AuthRequired):
             await self._invite(row, required, call)
+        elif lending:
+            await self._ask_to_lend(row, required, call)
         task = self._asked.get(key)
         if task is None or task.done():
-            asking = self._connected(row) if isinstance(required, AuthRequired) else self._approved(row, required, call)
+            if lending:
+                asking = self._lent(row)
+            elif isinstance(required, AuthRequired):
+                asking = self._connected(row)
+            else:
+                asking = self._approved(row, required, call)
             task = self._asked[key] = asyncio.create_task(asking)
         return await asyncio.shield(task)
 
@@ -123,6 +132,44 @@ class Questions:
         if row.phase is Phase.EXPIRED:
             return f"Nobody connected a {title} account in time. Ask the person, and call again when they are ready."
         return f"The {title} account could not be connected: {row.reason}"
+
+    async def _ask_to_lend(self, row: Interaction, required: ApprovalRequired, call: ToolCall) -> None:
+        """Show the link: whether somebody else's program may use an account is answered on our page alone."""
+        if row.phase not in WAITING or self._shown.get(row.id) == (required.url, ()):
+            return
+        self._shown[row.id] = required.url, ()
+        facts = self._chat.system.interactions.payload(row)
+        (title, _, scopes, _), *_ = facts["accounts"]
+        await self._voice.say(
+            "auth_required",
+            f"{call.tool} is run by somebody else, and asks to use your {title} account. Open the link and answer; I"
+            " go on by myself then.",
+            provider=str(facts["lending"]["accounts"][0][0]),
+            provider_title=str(title),
+            provider_host="",
+            scopes=list(scopes),
+            url=required.url,
+            tool=call.tool,
+            request_id=row.id,
+            expires_at=frames.stamp(row.expires_at),
+        )
+
+    async def _lent(self, row: Interaction) -> str:
+        late = "Nobody answered whether the service may use the account. Ask the person, and call again."
+        try:
+            row = await self._until(row, RESOLVED | ENDED)
+            if row.phase not in ENDED:
+                row = await self._until(row, ENDED, timeout=SETTLING)
+        except AuthExpired:
+            return late
+        except (InvalidAuthState, CouldNotTell) as error:
+            return error.message
+        if row.phase is Phase.DONE:
+            await self._voice.say("connection_ready", "The service may use your account.", request_id=row.id)
+            return ""
+        if row.phase is Phase.REFUSED:
+            return "The person does not lend their account to this service. Do not try it again unless they ask for it."
+        return late if row.phase is Phase.EXPIRED else row.reason or late
 
     async def _approved(self, row: Interaction, required: ApprovalRequired, call: ToolCall) -> str:
         if row.phase in WAITING:

@@ -13,6 +13,7 @@ from valetkey.entrypoints.pocket.auth import PocketAuth
 from valetkey.entrypoints.pocket.decorators import from_func
 from valetkey.entrypoints.pocket.grouping import merge_needs
 from valetkey.entrypoints.pocket.running import run
+from valetkey.entrypoints.pocket.services import TakesServices
 from valetkey.entrypoints.pocket.text import text_of
 from valetkey.errors import AuthRequired, DuplicateTool, InvalidArguments, UnknownTool
 from valetkey.identity.verifiers.vouched import HOST, named, owner_of
@@ -52,7 +53,7 @@ class AuthPrompt(str):
         return prompt
 
 
-class Pocket:
+class Pocket(TakesServices):
     """Holds tools, and calls them with the accounts of whoever ``thread_id`` stands for.
 
     That is a thread of your program's own; or somebody who signed in, where it is the ``UserInfo`` that

@@ -41,9 +41,13 @@ class PagesRoute(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether a page of ours has that path."""
-        if scope["type"] != "http" or not _parted(scope)[1].startswith(f"{self._prefix}/"):
+        if scope["type"] != "http" or not self.is_below(scope):
             return Match.NONE, {}
         return self._doors().match(self._below(scope)), {}
+
+    def is_below(self, scope: Scope) -> bool:
+        """Whether its path is below the prefix."""
+        return _parted(scope)[1].startswith(f"{self._prefix}/")
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """No page of ours has a name that the app could ask for.
