@@ -28,6 +28,7 @@ from valetkey.model.calls import SESSION, Presented
 from valetkey.model.interactions import Interaction
 from valetkey.model.users import UserInfo
 from valetkey.policy.approvals import Approvals
+from valetkey.policy.consents import Consents
 from valetkey.secret import Secret
 from valetkey.settings.pocket import Config
 from valetkey.testing.clock import ManualClock
@@ -144,12 +145,27 @@ class Site:
             clock=system.clock,
             base_url=lambda: base,
         )
-        identity: Any = SimpleNamespace(system=system, chain=chain, audit=self.audit, approvals=self.approvals)
+        self.kept: list[Any] = []
+        self.consents = Consents(
+            interactions=system.interactions,
+            keyring=system.sealer.keyring,
+            audit=self.audit,
+            clock=system.clock,
+            base_url=lambda: base,
+            keep=self.keep,
+            lifetime=30 * 86_400,
+        )
+        identity: Any = SimpleNamespace(
+            system=system, chain=chain, audit=self.audit, approvals=self.approvals, consents=self.consents
+        )
         self.identity = identity
         routes = link_routes(identity, self.forms, base_url=base, program="crew.py")
         app = Starlette(routes=routes, exception_handlers=page.exception_handlers())
         app.router.redirect_slashes = False
         self.app = Guard(app, base_url=base, entropy=system.entropy)
+
+    async def keep(self, *yes: Any) -> None:
+        self.kept.append(yes)
 
     def browser(self, who: UserInfo | None = None) -> Jar:
         """A browser of its own, in which somebody is signed in."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from valetkey.errors import BlockedAddress, InvalidSetting
@@ -167,6 +168,7 @@ def is_loopback_name(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
+@lru_cache(maxsize=4096)
 def reach_of(address: Address) -> Reach:
     """How far one address leads; an IPv4 address wrapped in an IPv6 one is unwrapped."""
     inner = {reach_of(wrapped) for wrapped in _embedded(address)}

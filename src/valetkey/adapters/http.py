@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import re
 import socket
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpcore2
 
 from valetkey.adapters.addresses import LOOPBACK_ADDRESSES, AddressRules, Target, is_address, is_loopback_name
+from valetkey.adapters.http_stream import StreamedAnswer, timed
+from valetkey.adapters.http_wire import check, failed, head_of, headers_of
 from valetkey.errors import BlockedAddress, ExchangeFailed, InvalidArguments, InvalidSetting
-from valetkey.ports.world import Home, Request, Response, Trust
+from valetkey.ports.world import Home, Request, Response, StreamRequest, Trust
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """A host name and a port to addresses; raises OSError where there are none."""
@@ -30,22 +29,12 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 Connector = Callable[[str, int], Awaitable[httpcore2.AsyncNetworkStream]]
 """An address and a port to an open stream; raises OSError or httpcore2.ConnectError."""
 
-MOST_HEADERS = 200
-LARGEST_HEADERS = 65_536
 MOST_CONNECTIONS = 256
 IDLE_CONNECTIONS = 32
 IDLE_SECONDS = 4.0  # shorter than the 5 s after which common servers close
 ATTEMPT_SECONDS = 3.0  # for each address that has another one after it
 
-_METHOD = re.compile(r"(?!CONNECT$|TRACE$)[A-Z][A-Z-]{0,31}")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")  # RFC 9110 §5.1
-# RFC 9110 §5.5
-_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_HOP_BY_HOP = {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-_SET_HERE = _HOP_BY_HOP | {"accept-encoding", "content-length", "host"}
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
+_BROKEN = (httpcore2.ProtocolError, httpcore2.NetworkError, OSError)
 _exchanging: ContextVar[bool] = ContextVar("valetkey_exchanging", default=False)
 
 
@@ -82,7 +71,7 @@ class HttpClient:
         self._connect = connect or httpcore2.AnyIOBackend().connect_tcp
         self._tls: ssl.SSLContext | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._pools: dict[tuple[Trust, str], httpcore2.AsyncConnectionPool] = {}
+        self._pools: dict[tuple[Trust, str, bool], httpcore2.AsyncConnectionPool] = {}
         for name in ("httpcore2.connection", "httpcore2.http11"):
             logging.getLogger(name).addFilter(_not_ours)
 
@@ -98,15 +87,70 @@ class HttpClient:
             ExchangeFailed: no whole answer in time; ``sent`` is False only when surely nothing was sent.
             InvalidSetting: ``ca_file`` cannot be read.
         """
-        _check(request)
+        check(request.method, request.url, request.deadline, cap=request.cap)
         target = self._rules.judge_url(request.url, request.trust)
-        headers = _headers(request, target)
+        headers = headers_of(request.headers, target, method=request.method, length=len(request.body))
         if self._loop is None:
             await self._home.run(self._arrive)
         if self._loop is asyncio.get_running_loop():
             # Who gives up at home, out of time, gives up the exchange: what was not sent by then is not sent any more.
             return await self._exchange(request, target, headers)
         return await self._home.run(partial(self._exchange, request, target, headers))
+
+    async def stream(self, request: StreamRequest) -> StreamedAnswer:
+        """Send a request, and give the head of its answer; the body comes piece by piece. For the home loop only.
+
+        The same rules hold as for `fetch`. Closing the answer before its end closes its connection.
+
+        Raises:
+            InvalidArguments: as `fetch` does; or it is asked from another loop than home.
+            BlockedAddress: the URL or the address it resolves to may not be called; nothing was sent.
+            ExchangeFailed: no answer in time; ``sent`` is False only when surely nothing was sent.
+            InvalidSetting: ``ca_file`` cannot be read.
+        """
+        check(request.method, request.url, request.deadline, request.idle, request.longest, cap=request.cap)
+        target = self._rules.judge_url(request.url, request.trust)
+        length = len(request.body) if isinstance(request.body, bytes) else request.length
+        headers = headers_of(request.headers, target, method=request.method, length=length)
+        if self._loop is None:
+            await self._home.run(self._arrive)
+        if self._loop is not asyncio.get_running_loop():
+            raise InvalidArguments("A streamed exchange stays on the loop that owns the sockets. Ask for it there.")
+        sent = False
+
+        async def trace(event: str, _: dict[str, Any]) -> None:
+            nonlocal sent
+            sent = sent or event == "http11.send_request_headers.started"
+
+        limit = asyncio.timeout(request.deadline)
+        body = request.body if isinstance(request.body, bytes) else timed(request, limit, request.body)
+        outgoing = _outgoing(request.method, target, headers, body, trace)
+        quiet = _exchanging.set(True)
+        try:
+            async with limit:
+                pool = self._pool(request.trust, target.scheme, streams=True)
+                answer = await pool.handle_async_request(outgoing)
+        except TimeoutError:
+            raise failed(target, f"gave no answer within {request.deadline:g} s", sent=sent, late=True) from None
+        except _BROKEN:
+            raise failed(target, "broke off, or its answer is not HTTP", sent=sent) from None
+        finally:
+            _exchanging.reset(quiet)
+        try:
+            head = head_of(answer.headers, target)
+        except ExchangeFailed:
+            await answer.aclose()
+            raise
+        return StreamedAnswer(
+            status=answer.status,
+            head=head,
+            pieces=answer.aiter_stream(),
+            request=request,
+            target=target,
+            close=answer.aclose,
+            ended=partial(_end, answer),
+            broken=_BROKEN,
+        )
 
     async def close(self) -> None:
         """Close all connections. A later request opens new ones."""
@@ -129,13 +173,7 @@ class HttpClient:
             nonlocal sent
             sent = sent or event == "http11.send_request_headers.started"
 
-        outgoing = httpcore2.Request(
-            request.method,
-            httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path),
-            headers=headers,
-            content=request.body,
-            extensions={"trace": trace},
-        )
+        outgoing = _outgoing(request.method, target, headers, request.body, trace)
         quiet = _exchanging.set(True)
         begun = _Begun()
         try:
@@ -149,27 +187,30 @@ class HttpClient:
             if begun.status and not request.whole:
                 return begun.response()
             what = f"gave no whole answer within {request.deadline:g} s"
-            raise _failed(target, what, sent=sent, late=True) from None
-        except (httpcore2.ProtocolError, httpcore2.NetworkError, OSError):
+            raise failed(target, what, sent=sent, late=True) from None
+        except _BROKEN:
             # Without its cause: the library quotes the header lines that it could not read.
-            raise _failed(target, "broke off, or its answer is not HTTP", sent=sent) from None
+            raise failed(target, "broke off, or its answer is not HTTP", sent=sent) from None
         finally:
             _exchanging.reset(quiet)
 
-    def _pool(self, trust: Trust, scheme: str) -> httpcore2.AsyncConnectionPool:
-        """The connections of this trust only: what an operator's URL opened must not serve anybody else's."""
+    def _pool(self, trust: Trust, scheme: str, *, streams: bool = False) -> httpcore2.AsyncConnectionPool:
+        """The connections of this trust only: what an operator's URL opened must not serve anybody else's.
+
+        Streams have their own: many that are slow must not keep an account from being refreshed.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # another home, or a forked child: those sockets belong elsewhere
             self._loop, self._pools = loop, {}
-        if (trust, scheme) not in self._pools:
-            self._pools[trust, scheme] = httpcore2.AsyncConnectionPool(
+        if (trust, scheme, streams) not in self._pools:
+            self._pools[trust, scheme, streams] = httpcore2.AsyncConnectionPool(
                 ssl_context=self._tls_context() if scheme == "https" else None,
                 max_connections=MOST_CONNECTIONS,
                 max_keepalive_connections=IDLE_CONNECTIONS,
                 keepalive_expiry=IDLE_SECONDS,
                 network_backend=_CheckedNetwork(self._rules, trust, scheme, self._resolve, self._connect),
             )
-        return self._pools[trust, scheme]
+        return self._pools[trust, scheme, streams]
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -293,23 +334,30 @@ class _Begun:
 
 
 async def _read(answer: httpcore2.Response, request: Request, target: Target, begun: _Begun) -> Response:
-    size = sum(len(name) + len(value) for name, value in answer.headers)
-    if len(answer.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
-        raise _failed(target, "answered with too many or too large headers", sent=True)
-    headers = [(name.decode("ascii").lower(), value.decode("latin-1")) for name, value in answer.headers]
-    codings = [value.strip().lower() for name, value in headers if name == "content-encoding"]
-    coded = codings not in ([], ["identity"])
-    if coded and codings not in (["gzip"], ["x-gzip"]):
-        raise _failed(target, "answered in a content coding that was not asked for", sent=True)
-    kept = [(name, value) for name, value in headers if name not in {"content-encoding", "content-length"}]
-    begun.headers, begun.status = tuple(kept), answer.status
-    if not await _body(answer, request, coded=coded, target=target, pieces=begun.pieces):
+    head = head_of(answer.headers, target)
+    begun.headers, begun.status = head.decoded, answer.status
+    if not await _body(answer, request, coded=head.gzip, target=target, pieces=begun.pieces):
         return begun.response()
+    await _end(answer)
+    body = b"".join(begun.pieces)
+    return Response(status=answer.status, headers=head.decoded if head.gzip else head.headers, body=body)
+
+
+async def _end(answer: httpcore2.Response) -> None:
     # What follows an answer would be taken for the next one, and httpcore2 has no public way to see it.
     if answer.stream._stream._connection._h11_state.trailing_data[0]:  # type: ignore[union-attr]  # noqa: SLF001
         await answer.extensions["network_stream"].aclose()
-    body = b"".join(begun.pieces)
-    return Response(status=answer.status, headers=tuple(kept if coded else headers), body=body)
+
+
+def _outgoing(
+    method: str,
+    target: Target,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes | AsyncIterator[bytes],
+    trace: Callable[[str, dict[str, Any]], Awaitable[None]],
+) -> httpcore2.Request:
+    url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+    return httpcore2.Request(method, url, headers=headers, content=body, extensions={"trace": trace})
 
 
 async def _body(
@@ -324,60 +372,17 @@ async def _body(
                 # At most one byte over the cap, however far the rest would unfold.
                 piece = gzip.decompress(chunk, room + 1) if gzip else chunk
             except zlib.error:
-                raise _failed(target, "answered with gzip that cannot be read", sent=True) from None
+                raise failed(target, "answered with gzip that cannot be read", sent=True) from None
             if len(piece) > room:
                 if request.whole:
-                    raise _failed(target, f"answered with more than {request.cap} bytes", sent=True)
+                    raise failed(target, f"answered with more than {request.cap} bytes", sent=True)
                 pieces.append(piece[:room])
                 return False
             room -= len(piece)
             pieces.append(piece)
     if gzip and pieces and (not gzip.eof or gzip.unused_data):
-        raise _failed(target, "answered with gzip that cannot be read", sent=True)
+        raise failed(target, "answered with gzip that cannot be read", sent=True)
     return True
-
-
-def _check(request: Request) -> None:
-    if not _METHOD.fullmatch(request.method):
-        raise InvalidArguments("The HTTP method is none that may be sent. Use GET, POST or another, in capitals.")
-    if _CONTROL.search(request.url):
-        raise InvalidArguments("The URL holds a space or a control character. Percent-encode it.")
-    if not (math.isfinite(request.deadline) and request.deadline > 0 and request.cap >= 0):
-        raise InvalidArguments("A request needs a deadline above 0 s and a cap of 0 bytes or more.")
-
-
-def _headers(request: Request, target: Target) -> list[tuple[bytes, bytes]]:
-    given: dict[str, tuple[bytes, bytes]] = {}
-    for name, value in request.headers.items():
-        key = name.lower()
-        if not _NAME.fullmatch(name):
-            raise InvalidArguments("A header's name is no HTTP token. Use letters, digits and hyphens.")
-        if key in _SET_HERE or key.startswith("proxy-"):
-            raise InvalidArguments(f"The header {name} is set by the HTTP client itself. Leave it out.")
-        if key in given:
-            raise InvalidArguments(f"The header {name} is given twice. Give it once.")
-        if not _VALUE.fullmatch(value):
-            raise InvalidArguments(
-                f"The value of the header {name} holds a line break, another control character, a character "
-                f"outside Latin-1, or a space at an end. Remove or encode it."
-            )
-        given[key] = (name.encode("ascii"), value.encode("latin-1"))
-    given.setdefault("user-agent", (b"User-Agent", _user_agent()))
-    given.setdefault("accept", (b"Accept", b"*/*"))
-    headers = [(b"Host", target.authority.encode("ascii")), (b"Accept-Encoding", b"gzip"), *given.values()]
-    if request.body or request.method in _WITH_BODY:
-        headers.append((b"Content-Length", b"%d" % len(request.body)))
-    return headers
-
-
-def _failed(target: Target, what: str, *, sent: bool, late: bool = False) -> ExchangeFailed:
-    do = "look there before you repeat the request" if sent else "try again later"
-    return ExchangeFailed(f"{target.authority} {what}; {do}.", sent=sent, late=late)
-
-
-@cache
-def _user_agent() -> bytes:
-    return f"valetkey/{version('valetkey')}".encode("ascii")
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:

@@ -45,6 +45,9 @@ DEEPEST = 64
 LONGEST = 65_536
 """Characters of arguments that a person can still be expected to look through."""
 
+LENDING = "lending"
+"""Marks questions of `policy.consents`, which are answered there."""
+
 PATH = "/approve/"
 """Where the page is, below the base URL; the state follows."""
 
@@ -227,7 +230,7 @@ class Approvals:
             Denied: it was asked for another owner, or in another conversation.
         """
         row = await self._interactions.get(interaction_id)
-        if row is None or row.kind is not InteractionKind.APPROVE:
+        if row is None or row.kind is not InteractionKind.APPROVE or row.about.get(LENDING):
             raise InvalidAnswer("There is no such question here. Have the call made again.")
         if row.owner != caller.owner or not conversation or row.about.get("conversation") != conversation:
             self._tell(row, caller, "wrong_person")
@@ -258,7 +261,7 @@ class Approvals:
 
     async def _row(self, state: str) -> Interaction:
         row = await self._interactions.by_state(state)
-        if row.kind is not InteractionKind.APPROVE:
+        if row.kind is not InteractionKind.APPROVE or row.about.get(LENDING):
             raise InvalidAnswer("This link is not known here. Go back to the program and ask for a new link.")
         return row
 

@@ -16,6 +16,7 @@ from valetkey.entrypoints.web.presented import drop_session
 from valetkey.entrypoints.web.session import SIGN_IN, Signed, SignedPages
 from valetkey.errors import InvalidAnswer, NotFound, UnknownProvider
 from valetkey.model.connections import DEFAULT_PROFILE, Connection, Health
+from valetkey.model.lendings import lending_of
 from valetkey.model.tokens import Token, TokenKind
 from valetkey.model.users import ScopeInfo, UserInfo, UserPermission
 
@@ -25,6 +26,7 @@ KINDS = {
     TokenKind.API_KEY: "API key",
     TokenKind.CUSTOM: "Token of this program",
     TokenKind.RECONNECTION: "Reconnection token",
+    TokenKind.CONSENT: "Service that may use your accounts",
 }
 LIVES = {"7": "7 days", "30": "30 days", "90": "90 days", "365": "1 year", "": "Until I revoke it"}
 MAY = {
@@ -77,6 +79,7 @@ class AccountPages(SignedPages):
             sessions=[_session(each, now, signed.session) for each in tokens if each.kind is TokenKind.SESSION],
             tokens=[_token(each, now) for each in tokens if each.kind in PROGRAMS],
             connections=[self._connection(each, now) for each in connections],
+            consents=[self._consent(each, now) for each in tokens if each.kind is TokenKind.CONSENT],
             lives=LIVES,
             may=MAY if signed.is_admin else {key: text for key, text in MAY.items() if key != "all"},
         )
@@ -118,6 +121,8 @@ class AccountPages(SignedPages):
         """Ask once more before a token or session ends."""
         token = await self._own_token(request, signed)
         now = self._identity.system.clock.now()
+        if token.kind is TokenKind.CONSENT:
+            return self._ask_end_consent(request, signed, token, now)
         session = token.kind is TokenKind.SESSION
         row = _session(token, now, signed.session) if session else _token(token, now)
         return page.show(
@@ -129,6 +134,20 @@ class AccountPages(SignedPages):
             else "Programs that use it are refused from then on, everywhere, and so is every token made with it.",
             facts=row["facts"],
             button="End this session" if session else "Revoke it",
+            action=request.url.path,
+            account=self._browsers.path("/account"),
+        )
+
+    def _ask_end_consent(self, request: Request, signed: Signed, token: Token, now: float) -> Response:
+        row = self._consent(token, now)
+        return page.show(
+            "confirm.html",
+            token=self._forms.issue(request, signed.session),
+            headline=f"Lend nothing to {row['title']} any more?",
+            what="The service cannot use your account from then on, and what it was lent for calls that still run"
+            " ends. If you call it again, you are asked again.",
+            facts=row["facts"],
+            button="End it",
             action=request.url.path,
             account=self._browsers.path("/account"),
         )
@@ -213,6 +232,26 @@ class AccountPages(SignedPages):
             "next_step": condition.next_step.removeprefix("Nothing: ").capitalize(),
             "facts": [fact for fact in (f"{ends}{renewed}",) if fact],
             "scopes": sorted(page.plain(scope) for scope in connection.scopes),
+        }
+
+    def _consent(self, token: Token, now: float) -> dict[str, Any]:
+        """A service that a person lends accounts to; one that cannot be read is shown by its name, to be ended."""
+        lending = lending_of(token.user)
+        runs, accounts = ("", []) if lending is None else (page.plain(lending.registrant[1]), lending.accounts)
+        named = [
+            self._title(each.provider) + (f" ({scope})" if scope else "")
+            for each in accounts
+            for scope in (each.scopes or ("",))
+        ]
+        return {
+            "id": token.id,
+            "title": page.plain(token.name) or KINDS[token.kind],
+            "facts": [
+                *([f"Run by {runs}"] if runs else []),
+                f"You said yes {words.moment(token.created_at, now=now)}",
+                f"Ends {words.moment(token.expires_at, now=now)}",
+            ],
+            "scopes": [page.plain(each) for each in named],
         }
 
     def _title(self, provider: str) -> str:

@@ -1,8 +1,8 @@
-"""Approve one call: who asks, which tool, which arguments, until when; yes or no."""
+"""Approve one call: who asks, which tool, which arguments, until when; yes or no. Or lend an account to a service."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,17 +14,28 @@ from valetkey.entrypoints.web.session import Browsers, Signed
 from valetkey.errors import InvalidAnswer
 from valetkey.model.interactions import Phase
 from valetkey.policy.approvals import PATH, ApprovalRequest, Approvals
+from valetkey.policy.consents import ConsentRequest, Consents
 
 
 class ApprovePages:
     """``/approve/<state>``, for who calls and for admins of the workspace; to anybody else it shows nothing.
 
     Args:
+        consents: asks for lending to a service; that is shown to nobody but the caller.
         now: seconds since the epoch.
     """
 
-    def __init__(self, *, approvals: Approvals, browsers: Browsers, forms: Forms, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        approvals: Approvals,
+        consents: Consents,
+        browsers: Browsers,
+        forms: Forms,
+        now: Callable[[], float],
+    ) -> None:
         self._approvals = approvals
+        self._consents = consents
         self._browsers = browsers
         self._forms = forms
         self._now = now
@@ -40,6 +51,9 @@ class ApprovePages:
     async def show(self, request: Request, signed: Signed) -> Response:
         """Ask; or say what became of it."""
         state = request.path_params["state"]
+        lending = await self._consents.asked(state, signed.caller)
+        if lending is not None:
+            return self._lend(request, signed, lending)
         asked = await self._approvals.asked(state, signed.caller)
         if not asked.waiting:
             return _ended(asked)
@@ -60,15 +74,41 @@ class ApprovePages:
     async def answer(self, request: Request, signed: Signed) -> Response:
         """Take the answer; loaded again, the page says that it was taken before."""
         state = request.path_params["state"]
+        lending = await self._consents.asked(state, signed.caller)
+        if lending is not None:
+            return await self._answer_lending(request, signed, lending)
         asked = await self._approvals.asked(state, signed.caller)
         fields = await self._forms.read(request, _form_state(state, signed))
-        if fields.get("answer") not in ("yes", "no"):
-            raise InvalidAnswer("This form holds no answer: go back, and choose one of its buttons.")
+        yes = _is_yes(fields)
         if not asked.waiting:
             return _ended(asked)
-        yes = fields["answer"] == "yes"
         await self._approvals.answer(state, signed.caller, yes=yes)
         return pages_links.approved(asked.tool) if yes else pages_links.turned_down(asked.tool)
+
+    def _lend(self, request: Request, signed: Signed, asked: ConsentRequest) -> Response:
+        state, service = request.path_params["state"], asked.lending.service
+        if not asked.waiting:
+            return pages_links.lending_over(service, used=asked.phase is not Phase.EXPIRED)
+        return pages_links.lend(
+            asked=asked,
+            now=self._now(),
+            action=self._browsers.path(f"{PATH}{state}"),
+            token=self._forms.issue(request, _form_state(state, signed)),
+        )
+
+    async def _answer_lending(self, request: Request, signed: Signed, asked: ConsentRequest) -> Response:
+        state, service = request.path_params["state"], asked.lending.service
+        yes = _is_yes(await self._forms.read(request, _form_state(state, signed)))
+        if not asked.waiting:
+            return pages_links.lending_over(service, used=asked.phase is not Phase.EXPIRED)
+        await self._consents.answer(state, signed.caller, yes=yes)
+        return pages_links.lent(service) if yes else pages_links.not_lent(service)
+
+
+def _is_yes(fields: Mapping[str, str]) -> bool:
+    if fields.get("answer") not in ("yes", "no"):
+        raise InvalidAnswer("This form holds no answer: go back, and choose one of its buttons.")
+    return fields["answer"] == "yes"
 
 
 def _form_state(state: str, signed: Signed) -> str:

@@ -49,6 +49,12 @@ def link_routes(
         claims=claims,
     )
     claim = ClaimPages(claims=claims, interactions=system.interactions, forms=forms, base_url=base_url, program=program)
-    approve = ApprovePages(approvals=identity.approvals, browsers=browsers, forms=forms, now=system.clock.now)
+    approve = ApprovePages(
+        approvals=identity.approvals,
+        consents=identity.consents,
+        browsers=browsers,
+        forms=forms,
+        now=system.clock.now,
+    )
     # A handler of the host program may serve a path that ours would, too: it goes first.
     return [OwnRoutes(system.links.routers, claims=claims), *claim.routes(), *approve.routes(), *connect.routes()]

@@ -12,9 +12,10 @@ from markupsafe import escape
 from starlette.responses import Response
 
 from valetkey.entrypoints.render import http_status
-from valetkey.entrypoints.web import page
+from valetkey.entrypoints.web import page, words
 from valetkey.entrypoints.web.forms import FormToken
 from valetkey.errors import AuthExpired, Denied
+from valetkey.policy.consents import ConsentRequest
 
 _FORBIDDEN = http_status(Denied)
 _CLOSE = "You can close this window and go back to your program."
@@ -161,6 +162,66 @@ def approve(
         since=since,
         until=until,
         action=action,
+    )
+
+
+def lend(*, asked: ConsentRequest, now: float, action: str, token: FormToken) -> Response:
+    """Which service, run by whom, wants to use which accounts of the person's, for what and until when; yes or no."""
+    terms = asked.terms
+    return page.show(
+        "lend.html",
+        token=token,
+        title=page.plain(terms.title),
+        service=page.plain(asked.lending.service),
+        runs=page.plain(terms.runs),
+        user=page.plain(asked.user),
+        workspace=page.plain(asked.workspace),
+        holds=f"{words.length(terms.lifetime)}, or until you end it",
+        since=words.moment(asked.created_at, now=now),
+        until=words.moment(asked.expires_at, now=now),
+        accounts=[
+            {
+                "title": page.plain(title),
+                "account": page.plain(account),
+                "asked": [page.plain(scope) for scope in wanted],
+                "besides": [page.plain(scope) for scope in besides],
+            }
+            for title, account, wanted, besides in terms.accounts
+        ],
+        action=action,
+    )
+
+
+def lent(service: str) -> Response:
+    """The person said yes."""
+    return _told(
+        kind="good",
+        headline="The service may use your account",
+        what=f"{page.plain(service)} may use it while calls of yours last. You can end this on your account page.",
+        next_step="Call the service again. You can close this window.",
+    )
+
+
+def not_lent(service: str) -> Response:
+    """The person said no."""
+    return _told(
+        kind="bad",
+        headline="Your account was not lent",
+        what=f"{page.plain(service)} may not use it. Nothing was done.",
+        next_step=_CLOSE,
+    )
+
+
+def lending_over(service: str, *, used: bool) -> Response:
+    """410: the question can be answered no more."""
+    return _told(
+        status=http_status(AuthExpired),
+        kind="wait",
+        headline="This question has been answered" if used else "This question has ended",
+        what=f"Whether {page.plain(service)} may use your account was answered before."
+        if used
+        else f"Nobody said in time whether {page.plain(service)} may use your account, so it may not.",
+        next_step="Call the service again; it asks once more where it has to.",
     )
 
 

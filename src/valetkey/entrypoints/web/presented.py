@@ -25,7 +25,7 @@ LONGEST = 16_384
 
 _TOKEN = re.compile(r"[!-+\--~]+")  # visible ASCII, no space and no comma: two credentials are not one
 _SCHEMES = frozenset({"bearer", "basic", "digest", "negotiate", "dpop", "token", "apikey"})
-_OURS = re.compile(r"(?:vk|vks|vkr)_[A-Za-z0-9_-]{60,}")
+_OURS = re.compile(r"vk[str]?_[A-Za-z0-9_-]{60,}")
 _JWT = re.compile(r"[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){2,4}")
 _CARRIERS = frozenset({"token", "jwt", "bearer", "authorization", "api_key", "apikey"})
 _FORWARDED = 32  # addresses that are looked at
