@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import json
 import logging
@@ -33,6 +32,7 @@ FAULTS = 1_000
 """Faults that a verification lists; further ones are counted."""
 
 _log = logging.getLogger("valetkey.audit")
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +103,12 @@ def kept(audit: Audit | None) -> Audit | None:
 
 def canonical(record: Record) -> bytes:
     """What the chain covers of a record: JSON (RFC 8785: sorted, no space) of all but the ``mac``."""
-    return json.dumps(shown(record), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+    return _encode(shown(record)).encode()
 
 
 def link(key: bytes, before: str, record: Record) -> str:
     """The ``mac`` of a record that follows one with the ``mac`` before; empty before the first."""
-    return hmac.new(key, before.encode() + b"\n" + canonical(record), hashlib.sha256).hexdigest()
+    return hmac.digest(key, before.encode() + b"\n" + canonical(record), "sha256").hex()
 
 
 Waiting = tuple[float, Entry, "asyncio.Future[None] | None"]
@@ -141,6 +141,7 @@ class AuditLog:
         self._waiting: list[Waiting] = []
         self._saving: asyncio.Task[None] | None = None
         self._failing: set[Callable[[Record], None]] = set()
+        self._newest: Record | None = None
         self.dropped = 0
         """Entries that were told and are lost: the log could not be written for too long."""
 
@@ -151,13 +152,19 @@ class AuditLog:
             StoreUnavailable: it cannot be.
         """
         noted = _from(entry)
-        await self._home.run(lambda: self._note(noted))
+        if self._home.here():
+            await self._note(noted)
+        else:
+            await self._home.run(lambda: self._note(noted))
 
     def tell(self, entry: Entry) -> None:
         """Record it soon; never raises, never waits."""
         try:
             told = _from(entry)
-            self._home.spawn(lambda: self._told(told))
+            if self._home.here():
+                self._take(told)
+            else:
+                self._home.spawn(lambda: self._told(told))
         except Exception as error:  # noqa: BLE001 - what it is told of was refused, or is done: it stays so
             _log.error("an audit entry is lost: %s", type(error).__name__)
 
@@ -178,6 +185,9 @@ class AuditLog:
         await saved
 
     async def _told(self, entry: Entry) -> None:
+        self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
         try:
             self._put(entry, None)
         except StoreUnavailable:
@@ -260,16 +270,20 @@ class AuditLog:
     async def _append(self, entries: Sequence[tuple[float, Entry]]) -> list[Record]:
         key_id = self._keyring.newest
         key = self._keyring.subkey(Purpose.HASH, key_id)
+        newest, self._newest = self._newest, None
         for _ in range(ROUNDS):
-            head = await self._store.head()
+            # What this log wrote last is asked for only once somebody else wrote after it: their number is taken then.
+            head = newest or await self._store.head()
+            newest = None
             seq, before = (0, "") if head is None else (head.seq, head.mac)
-            records = []
+            records: list[Record] = []
             for at, entry in entries:
                 seq += 1
                 record = Record(seq=seq, at=at, entry=entry, mac="", key_id=key_id)
                 before = link(key, before, record)
                 records.append(replace(record, mac=before))
             if await self._store.append(records):
+                self._newest = records[-1]
                 return records
         raise StoreUnavailable("The audit log cannot be written: others write to it all the time.")
 
@@ -283,9 +297,7 @@ def _refuse(saved: asyncio.Future[None]) -> None:
 
 def _from(entry: Entry) -> Entry:
     origin = ORIGIN.get()
-    if origin is not None:
-        entry = replace(entry, address=entry.address or origin.address, request=entry.request or origin.request)
-    return clean(entry)
+    return clean(entry) if origin is None else clean(entry, address=origin.address, request=origin.request)
 
 
 def counted(recorder: Recorder) -> Callable[[Record], None]:

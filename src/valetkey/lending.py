@@ -96,7 +96,10 @@ class Lender:
     @staticmethod
     async def _note(audit: Audit, connected: Connected) -> None:
         entries = [_loan(connected.allowed, connection) for connection in connected.connections]
-        await asyncio.gather(*(audit.note(entry) for entry in entries))
+        if len(entries) == 1:
+            await audit.note(entries[0])
+        else:
+            await asyncio.gather(*(audit.note(entry) for entry in entries))
 
     def _remember(self, conversation: str, connections: tuple[Connection, ...]) -> frozenset[str]:
         """Note what is lent now; what was lent before, besides."""

@@ -60,6 +60,14 @@ UNVERIFIED_CREDENTIALS = Limit(
 REVOCATIONS_BY_USER = Limit(
     name="revoke-text", most=60, period=60, text="You have revoked too many tokens by their text."
 )
+DELETIONS_BY_USER = Limit(name="delete-workspace", most=20, period=60, text="You have deleted too many workspaces.")
+NEWCOMERS_FROM_ADDRESS = Limit(
+    name="newcomer",
+    most=300,
+    period=60,
+    text="Too many clients without a token came from this address.",
+    by_address=True,
+)
 SUSPICIOUS = Limit(name="suspicious", most=20, period=300, text="Too many failures.")
 
 

@@ -384,6 +384,26 @@ def test_an_ipv6_address_may_be_listed(entry):
     assert rules.judge_url("https://[fd12::1]:8443/", Trust.OPERATOR).origin == "https://[fd12::1]:8443"
 
 
+def test_a_place_that_was_good_is_good_for_that_trust_scheme_and_port_alone(monkeypatch):
+    monkeypatch.setattr("valetkey.adapters.addresses.MOST_GOOD", 2)
+    rules = AddressRules(["db.corp:8443"])
+    for _ in range(2):
+        for path in ("/", "/another?q"):
+            assert rules.judge_url(f"http://127.0.0.1:8080{path}", Trust.OPERATOR).path == path
+            assert rules.judge_url(f"https://db.corp:8443{path}", Trust.CATALOGUE).path == path
+        for url, trust in [
+            ("http://127.0.0.1:8080/", Trust.CATALOGUE),
+            ("http://db.corp:8443/", Trust.CATALOGUE),
+            ("https://db.corp:8444/", Trust.CATALOGUE),
+        ]:
+            with pytest.raises(BlockedAddress):
+                rules.judge_url(url, trust)
+    with pytest.raises(BlockedAddress):
+        AddressRules().judge_url("https://db.corp:8443/", Trust.CATALOGUE)
+    rules.judge_url("https://api.example.com/", Trust.CATALOGUE)
+    assert len(rules._good) <= 2
+
+
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
 def test_what_we_call_public_the_standard_library_calls_global(address):
     if reach_of(address) is Reach.PUBLIC:

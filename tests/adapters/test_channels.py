@@ -147,6 +147,7 @@ async def test_a_channel_may_be_opened_again(make):
         await end.until(lambda: end.heard == [b"x"])
 
 
+@pytest.mark.requirement("E4.outage")
 async def test_when_the_server_is_away_senders_are_told_and_all_hear_again_when_it_is_back():
     with running() as server:
         async with over(server.url) as make:

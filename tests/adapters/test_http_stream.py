@@ -34,6 +34,7 @@ async def whole(answer):
     return b"".join([piece async for piece in answer])
 
 
+@pytest.mark.requirement("E.via-streams")
 async def test_the_head_comes_first_and_then_each_piece_as_it_is_sent(client, serve):
     gate = asyncio.Event()
 
@@ -185,7 +186,7 @@ async def test_what_breaks_off_is_told_and_sent_once(client, serve):
     assert len(server.requests) == 1
 
 
-@pytest.mark.requirement("X-10", "X-12", "X-13", "X-14")
+@pytest.mark.requirement("X-10", "X-12", "X-13", "X-14", "X-11")
 async def test_the_same_addresses_are_closed_to_it(client_with):
     for url in (
         "http://127.0.0.1/",
@@ -201,6 +202,24 @@ async def test_the_same_addresses_are_closed_to_it(client_with):
         with pytest.raises(BlockedAddress):
             await client_with(resolve=resolving).stream(asked("https://api.test/", trust=Trust.CATALOGUE))
         assert resolving.asked == [("api.test", 443)]
+
+
+@pytest.mark.requirement("X-15")
+async def test_surroundings_are_not_asked(client, serve, monkeypatch, home):
+    async def script(server, writer):
+        writer.write(CHUNKED + chunk(b"real") + b"0\r\n\r\n")
+        await writer.drain()
+
+    trap, server = await serve(script), await serve(script)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, trap.url)
+    monkeypatch.setenv("NO_PROXY", "")
+    netrc = home.parent / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login user password canary-of-netrc\n")
+    netrc.chmod(0o600)
+    assert await whole(await client.stream(asked(server.url))) == b"real"
+    assert (trap.connections, server.connections) == (0, 1)
+    assert b"authorization" not in server.requests[0].lower()
 
 
 @pytest.mark.requirement("X-25")

@@ -272,6 +272,25 @@ async def test_what_does_not_end_is_cut_within_the_grace_and_without_a_word(
     await asyncio.gather(visitor, return_exceptions=True)
 
 
+async def test_an_answer_that_was_broken_off_unseen_does_not_break_a_stop() -> None:
+    failed = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"30")]})
+        try:
+            await send({"type": "http.response.body", "body": b"short"})
+        except Exception:  # noqa: BLE001 - as a program does that logs it, and goes on
+            failed.set()
+
+    listener = Listener(app, host="127.0.0.1", port=0, setting="internal_server_port")
+    await listener.start()
+    _reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await failed.wait()
+    await listener.stop()
+    writer.close()
+
+
 async def test_idle_connections_do_not_hold_up_a_stop() -> None:
     async with listening(host="127.0.0.1") as listener:
         writers = [(await asyncio.open_connection("127.0.0.1", listener.port))[1] for _ in range(5)]

@@ -233,6 +233,9 @@ class LateHome:
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         raise NotImplementedError
 
+    def here(self) -> bool:
+        return False
+
     def quiet(self) -> None:
         raise NotImplementedError
 

@@ -132,6 +132,32 @@ async def test_what_comes_in_one_moment_is_saved_in_one_transaction(store, ring,
 
 
 @pytest.mark.requirement("E-03")
+async def test_the_end_of_the_chain_is_asked_for_once_and_again_where_somebody_else_wrote(store, ring, clock):
+    asked = []
+    head = store.head
+
+    def noted():
+        asked.append(store._newest and store._newest.seq)
+        return head()
+
+    store.head = noted
+    log, other = (log_of(store, ring, clock) for _ in range(2))
+    for _ in range(3):
+        await log.note(ENTRY)
+    assert asked == [None], "its own are known"
+    await other.note(ENTRY)
+    await log.note(ENTRY)
+    assert asked == [None, 3, 4], "the number was taken"
+    store.away = StoreUnavailable("gone")
+    with pytest.raises(StoreUnavailable):
+        await log.note(ENTRY)
+    store.away = None
+    await log.note(ENTRY)
+    assert asked == [None, 3, 4, 5], "nobody knows what was saved"
+    report = await verify(store, ring)
+    assert (report.whole, report.records) == (True, 6)
+
+
 async def test_a_record_has_who_what_when_and_the_request_that_is_served(store, ring, clock):
     log = log_of(store, ring, clock)
     ORIGIN.set(Origin(address="203.0.113.7", request="r-1"))

@@ -521,3 +521,10 @@ def test_a_program_with_a_pocket_passes_over_the_table_of_the_chat():
     Path("valetkey.toml").write_text("[chat]\nui_title = 'x'\n[chat.scheme_providers]\na = 'b'\n")
     assert Config.load(Path.cwd(), {"VALETKEY_CHAT__TIMEOUT": "5"}).callbacks.public_hostname == "localhost"
     assert load_config().ui_title == "x"
+
+
+@pytest.mark.parametrize("service", ["", "a/b/c", "a b", "/s", "a:b:c"])
+def test_a_service_that_can_be_none_is_refused(service: str) -> None:
+    assert ChatConfig(services=["s", "ws/s", "ws/client:s", "ws/s@app"]).services[0] == "s"
+    with pytest.raises(ValidationError, match="named by its id"):
+        ChatConfig(services=[service])

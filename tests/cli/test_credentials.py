@@ -145,6 +145,31 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(run, ann):
     assert rows(run, "tokens", "list") == rows(run, "apikeys", "list") == []
 
 
+def test_a_key_of_nobody_is_not_made_and_the_next_step_is_named(run):
+    status, _, err = run("apikeys", "create", "--user", "ada")
+    assert (status, "valetkey users add ada" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("workspace", "ws-user-anna", "There is no workspace 'ws-user-anna' here"),
+        ("tool", "ws-user-anna/sums", "There is no workspace 'ws-user-anna' here"),
+        ("user", "anna", "There is no account 'anna' here"),
+        ("user", "ann", ""),
+        ("user", "corp|anna", ""),
+        ("tool", "pay", ""),
+        ("tool", "via/github", ""),
+        ("workspace", "public", ""),
+    ],
+)
+def test_a_block_of_what_is_not_there_holds_and_says_so(run, ann, kind, name, said):
+    status, out, err = run("blocks", "add", kind, name)
+    assert (status, "is blocked" in out) == (0, True)
+    assert err.startswith(said)
+    assert bool(err) is bool(said)
+
+
 def test_a_disabled_account_cannot_sign_in_and_its_keys_end(run, ann):
     key = run("apikeys", "create", "--user", "ann")[1].strip()
     assert identified(key).owner.subject == "local|ann"

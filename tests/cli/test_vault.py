@@ -20,9 +20,10 @@ from valetkey.adapters.system import SystemClock, SystemEntropy
 from valetkey.cli import vault_rotate
 from valetkey.cli.main import main
 from valetkey.ports.world import Key, KeySource
+from valetkey.services.environs import Environs
 from valetkey.vault.reseal import TTL, WORK
 
-COUNTS = {"connections", "interactions", "revocations", "waiting", "tokens", "audit"}
+COUNTS = {"connections", "interactions", "revocations", "variables", "waiting", "tokens", "audit"}
 FIELDS = COUNTS | {"id", "source", "created_at", "here", "writes", "removable"}
 
 
@@ -165,6 +166,35 @@ def test_drop_old_keeps_a_key_that_is_still_needed(home, filled, capsys):
     assert listed(capsys)[filled.id]["waiting"] == 1
     main(["vault", "status"])
     assert "1 row is on this machine's disk" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_drop_old_keeps_a_key_that_a_workspace_s_variable_needs(home, filled, capsys, moved):
+    async def share(vault: Vault) -> str:
+        row = await vault.share(2)
+        if moved:  # by somebody with the database: it opens under its own name only
+            kept = row.config["environs"]
+            odd = row.model_copy(update={"config": {**row.config, "environs": {**kept, "V0": kept["V1"]}}})
+            assert await vault.stores.identity.workspaces.save(odd, was=row)
+        return str(row.id)
+
+    workspace = stored(home, share)
+    status = main(["vault", "rotate", "--drop-old"])
+    said = capsys.readouterr().out
+    new, *kept = file_keys(home).keys()
+    if moved:
+        assert kept == [filled]
+        assert f"Kept the key {filled.id}: 1 row is sealed with it." in said
+        assert (listed(capsys)[filled.id]["variables"], listed(capsys)[new.id]["variables"]) == (1, 1)
+        return
+    assert (status, kept) == (0, [])
+
+    async def opened(vault: Vault) -> dict[str, str]:
+        row = await vault.stores.identity.workspaces.get(workspace)
+        assert row is not None
+        return Environs(vault.sealer).all(row)
+
+    assert stored(home, opened) == {"V0": f"{workspace} 0", "V1": f"{workspace} 1"}
 
 
 def test_drop_old_keeps_a_key_that_tokens_or_the_audit_log_are_verified_with(home, filled, capsys):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.identity.chains import Chained
 from valetkey.errors import CouldNotTell, Unauthenticated
+from valetkey.identity.chain import Vouch
+from valetkey.model.calls import BEARER, Presented
 from valetkey.model.stops import StopKind
+from valetkey.secret import Secret
 
 
 async def test_the_first_verifier_that_knows_a_credential_decides():
@@ -123,3 +128,30 @@ async def test_no_token_is_kept_in_the_clear():
     chained = Chained()
     await chained.identify("good")
     assert b"good" not in b"".join(chained.chain._remembered)
+
+
+async def test_for_counting_a_credential_that_is_asked_about_each_time_is_known_until_it_ends():
+    chained = Chained()
+    shown = Presented(scheme=BEARER, value=Secret("short"))
+    vouch = chained.first.known["short"]
+    assert isinstance(vouch, Vouch)
+    chained.first.known["short"] = replace(vouch, keep=0)
+    assert chained.chain.known(shown) is None
+    caller = await chained.identify("short")
+    assert chained.chain.known(shown) == caller
+    assert await chained.identify("short") == caller
+    assert chained.first.asked == ["short", "short"]  # what is known for counting is never trusted
+    await chained.stop(StopKind.TOKEN, "short-id")
+    with pytest.raises(Unauthenticated, match="revoked"):
+        await chained.identify("short")
+    assert chained.chain.known(shown) is None
+
+
+async def test_for_counting_nobody_is_known_past_their_end():
+    chained = Chained()
+    vouch = chained.first.known["short"]
+    assert isinstance(vouch, Vouch)
+    chained.first.known["short"] = replace(vouch, keep=0)
+    await chained.identify("short")
+    chained.clock.advance(6)
+    assert chained.chain.known(Presented(scheme=BEARER, value=Secret("short"))) is None

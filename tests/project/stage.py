@@ -139,10 +139,17 @@ class Server:
         for name in ("connect_to_server", "login"):
             plain = getattr(module, name)
             _strike.append(partial(setattr, module, name, plain))
-            setattr(module, name, lambda config, *, plain=plain: plain(self._moved(config)))
+            setattr(module, name, lambda config, *, plain=plain: _staying(plain(self._moved(config))))
 
     def _moved(self, config: Any) -> Any:
         return {**config, "server_url": str(config["server_url"]).replace(self.usual, self.url)}
+
+
+def _staying(found: Any) -> Any:
+    """What a page's program is connected to: it stays while the page is tried, and the page goes on."""
+    if hasattr(found, "register_service"):
+        found.serve = lambda: None
+    return found
 
 
 def server(*startup: str) -> Server:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -9,7 +10,7 @@ import pytest
 
 from tests.proxy.kit import ManualClock, Proxied, Who, link_in, proxied, replying, service_of, submit
 from valetkey import ApprovalRequired
-from valetkey.errors import Denied, InvalidAnswer
+from valetkey.errors import Denied, InvalidAnswer, MissingSetting
 from valetkey.model.services import Registered
 
 NEEDS = [{"provider": "ledger", "scopes": ["read"]}]
@@ -75,6 +76,7 @@ async def test_over_http_the_caller_connects_once_says_yes_once_and_the_secret_s
     await jar.aclose()
 
 
+@pytest.mark.requirement("E5.ticket")
 async def test_over_rpc_the_same_and_a_ticket_ends_with_its_call(site: Proxied) -> None:
     told = await register(site)
     await site.account("bob", CANARY)
@@ -109,6 +111,7 @@ async def allowed(site: Proxied, service: Registered, name: str = "bob") -> None
         assert "may use your account" in (await site.say(jar, link, "yes")).text
 
 
+@pytest.mark.requirement("E.lend-once")
 async def test_one_yes_is_for_one_service_its_registrant_and_what_it_asked_for(site: Proxied) -> None:
     for name in ("bob", "eve"):
         await site.account(name, CANARY, scopes=("read", "write"))
@@ -130,6 +133,7 @@ async def test_one_yes_is_for_one_service_its_registrant_and_what_it_asked_for(s
     assert await site.loans.lend(again, await site.who("bob")), "clients come and go"
 
 
+@pytest.mark.requirement("E.lend-once")
 async def test_nobody_is_asked_for_a_service_of_their_own_and_no_stranger_is_lent_anything(site: Proxied) -> None:
     await site.account("bob", CANARY)
     assert (await site.lent("bob")).told["via"]["ledger"]["url"] == f"{site.here.base_url}/via/ledger"
@@ -140,6 +144,7 @@ async def test_nobody_is_asked_for_a_service_of_their_own_and_no_stranger_is_len
     assert site.api.seen == []
 
 
+@pytest.mark.requirement("E.lend-once")
 async def test_a_yes_that_is_ended_or_over_ends_what_is_lent_and_is_asked_for_again() -> None:
     clock = ManualClock()
     async with proxied(clock=clock) as site:
@@ -181,6 +186,7 @@ async def test_a_ticket_ends_with_the_token_with_which_the_service_was_called(si
         await site.here.identity.tokens.end(row, by="bob")
 
 
+@pytest.mark.requirement("E.lend-once")
 async def test_only_the_caller_in_person_answers(site: Proxied) -> None:
     await site.account("bob", CANARY)
     service = service_of("ada")
@@ -206,6 +212,7 @@ async def test_only_the_caller_in_person_answers(site: Proxied) -> None:
     assert (await refusal(site, service)).url != link
 
 
+@pytest.mark.requirement("E.via-policy")
 async def test_a_rule_of_the_settings_goes_before_any_question() -> None:
     rule = '[[policy.rules]]\nname = "no sums"\neffect = "deny"\nentrances = ["rpc"]\ntools = ["*/sums"]\n'
     async with proxied(rule) as site:
@@ -213,8 +220,24 @@ async def test_a_rule_of_the_settings_goes_before_any_question() -> None:
             await site.loans.lend(service_of("ada"), await site.who("bob"))
 
 
+@pytest.mark.requirement("X-32.via")
 async def test_several_accounts_at_once_are_told_apart_by_the_one_that_is_meant(site: Proxied) -> None:
     await site.account("bob", CANARY, profile="default")
     await site.account("bob", f"{CANARY}-work", profile="work")
     await site.via(await site.ticket("bob"))
     assert site.api.seen[-1].headers["authorization"] == f"Bearer {CANARY}"
+
+
+async def test_a_caller_reads_no_settings_of_whoever_runs_the_server(
+    site: Proxied, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await register(site)
+
+    async def connect(_: Any) -> Any:
+        raise MissingSetting("Set LEDGER_CLIENT_ID.")
+
+    monkeypatch.setattr(site.loans, "_connector", SimpleNamespace(connect=connect))
+    async with site.here.http(await site.here.token("bob")) as bob:
+        answer = await bob.post("/ws-user-ada/services/sums/work", json={})
+    assert ("LEDGER_CLIENT_ID" in answer.text, "Ask whoever runs this server" in answer.text) == (False, True)
+    assert "LEDGER_CLIENT_ID" in caplog.text

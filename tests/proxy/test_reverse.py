@@ -15,6 +15,7 @@ from valetkey.audit import AuditLog
 from valetkey.model.connections import Health
 from valetkey.model.stops import StopKind
 from valetkey.model.tokens import TokenKind
+from valetkey.settings.sections import Rate
 
 SECRET = "ldg-canary-0123456789abcdefghij"
 ADAS = "ldg-of-ada-9876543210zyxwvutsrq"
@@ -49,7 +50,24 @@ async def raw(site: Proxied, target: str, ticket: str, *, method: str = "GET", *
 # Who may
 
 
-@pytest.mark.requirement("X-23", "E.via")
+async def test_requests_with_a_ticket_count_for_their_caller_and_not_for_their_address() -> None:
+    rates = {"rate": Rate(per_second=0.001, burst=4), "signed_in_rate": Rate(per_second=0.001, burst=9)}
+    async with proxied(serving=rates) as site:
+        await site.account("bob", SECRET)
+        await site.account("ada", ADAS)
+        lent = await site.lent("bob")
+        ticket = lent.told["via"]["ledger"]["token"]
+        # The first counts for the address, as nobody knows it yet; then nine of bob's.
+        assert [(await site.via(ticket)).status_code for _ in range(11)] == [200] * 10 + [429]
+        assert (await site.via(await site.ticket("ada"))).status_code == 200
+        lent.end()
+        await site.loans.settle()
+        site.here.identity.chain.forget()
+        # One that is over is nobody's: it counts for the address again, of whose four two are left.
+        assert [(await site.via(ticket)).status_code for _ in range(3)] == [401, 401, 429]
+
+
+@pytest.mark.requirement("X-23", "E.via", "X-32.via")
 async def test_each_ticket_has_its_own_callers_account_and_no_other(site: Proxied) -> None:
     bobs, adas = await site.ticket("bob"), await site.ticket("ada")
     for ticket, secret in ((bobs, SECRET), (adas, ADAS), (bobs, SECRET)):
@@ -60,7 +78,7 @@ async def test_each_ticket_has_its_own_callers_account_and_no_other(site: Proxie
         assert ticket not in repr(site.api.seen[-1])
 
 
-@pytest.mark.requirement("W-04")
+@pytest.mark.requirement("W-04", "X-32.via")
 async def test_a_ticket_is_for_its_provider_its_call_and_nothing_else(site: Proxied) -> None:
     loan = await site.lent()
     ticket = loan.told["via"]["ledger"]["token"]
@@ -75,6 +93,7 @@ async def test_a_ticket_is_for_its_provider_its_call_and_nothing_else(site: Prox
     assert site.api.seen == []
 
 
+@pytest.mark.requirement("E5.ticket")
 async def test_a_ticket_has_an_end_of_its_own() -> None:
 
     clock = ManualClock()
@@ -88,6 +107,7 @@ async def test_a_ticket_has_an_end_of_its_own() -> None:
         assert (await site.via(loan.told["via"]["ledger"]["token"])).status_code == 401
 
 
+@pytest.mark.requirement("d30.carriers-via", "A-13.via")
 async def test_nothing_a_cookie_or_a_token_without_a_rule_opens_nothing(site: Proxied) -> None:
     async with httpx2.AsyncClient(base_url=site.here.base_url, trust_env=False) as client:
         nothing = await client.get("/via/ledger/me")
@@ -100,6 +120,7 @@ async def test_nothing_a_cookie_or_a_token_without_a_rule_opens_nothing(site: Pr
     assert site.api.seen == []
 
 
+@pytest.mark.requirement("E.via-policy")
 async def test_a_rule_that_names_this_way_in_lets_a_token_on_and_no_other_rule_does() -> None:
     wide = '[[policy.rules]]\nname = "all"\neffect = "allow"\ntools = ["*"]\n'
     for rules, status in ((wide, 403), (ALLOWED, 200)):
@@ -114,6 +135,7 @@ async def test_a_rule_that_names_this_way_in_lets_a_token_on_and_no_other_rule_d
                 assert (unconnected.status_code, "/connect/" in unconnected.json()["url"]) == (403, True)
 
 
+@pytest.mark.requirement("E.via-policy")
 async def test_rules_and_blocks_stop_tickets_that_are_out() -> None:
     rule = '[[policy.rules]]\nname = "no ledger"\neffect = "deny"\nentrances = ["proxy"]\nproviders = ["ledger"]\n'
     async with proxied(rule) as site:
@@ -128,6 +150,7 @@ async def test_rules_and_blocks_stop_tickets_that_are_out() -> None:
         assert len(site.api.seen) == 1
 
 
+@pytest.mark.requirement("E.via-audit")
 async def test_each_request_is_in_the_audit_log_before_it_goes_out(site: Proxied) -> None:
     await site.via(await site.ticket())
     log = site.here.identity.audit
@@ -168,6 +191,7 @@ async def test_a_path_that_leads_elsewhere_is_refused(site: Proxied) -> None:
     assert site.api.seen == []
 
 
+@pytest.mark.requirement("E.via")
 async def test_any_other_path_goes_out_as_it_came(site: Proxied) -> None:
     ticket = await site.ticket()
     for path in ("", "/", "/a/b%2Fc/%20d", "//b", "/a?b=%2F&c=d+e", "/a:b@c,d;e=f"):
@@ -188,7 +212,7 @@ NOT_ITS_OWN = [
 ]
 
 
-@pytest.mark.requirement("X-08")
+@pytest.mark.requirement("X-08", "E.via")
 async def test_only_the_providers_own_addresses_are_reached(site: Proxied) -> None:
     ticket = await site.ticket()
     for target in NOT_ITS_OWN:
@@ -240,6 +264,7 @@ async def test_a_second_credential_is_refused(site: Proxied) -> None:
     assert site.api.seen == []
 
 
+@pytest.mark.requirement("X-18.via", "E.via")
 async def test_bodies_of_any_kind_go_out_whole(site: Proxied) -> None:
     ticket, large = await site.ticket(), bytes(range(256)) * 8192
 
@@ -261,7 +286,7 @@ async def test_bodies_of_any_kind_go_out_whole(site: Proxied) -> None:
 # What comes back
 
 
-@pytest.mark.requirement("X-17", "X-35")
+@pytest.mark.requirement("X-17", "X-35", "E.via")
 async def test_the_secret_is_starred_out_of_whatever_comes_back(site: Proxied) -> None:
     packed = gzip.compress(json.dumps({"url": f"https://x.test/?api_key={SECRET}"}).encode())
     page = f"<h1>failed with Bearer {SECRET}</h1>".encode()
@@ -292,7 +317,7 @@ async def test_a_redirect_is_told_and_not_followed(site: Proxied) -> None:
     assert len(site.api.seen) == 1
 
 
-@pytest.mark.requirement("W-11", "E.via-origin")
+@pytest.mark.requirement("W-11", "E.via-origin", "W-16")
 async def test_an_answer_is_nothing_on_our_own_origin(site: Proxied) -> None:
     headers = {
         "content-type": "text/html",
@@ -323,6 +348,7 @@ async def test_an_answer_is_nothing_on_our_own_origin(site: Proxied) -> None:
     assert got.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.requirement("X-18.via", "E.via-streams")
 async def test_an_answer_comes_as_it_is_sent_and_ends_when_nobody_reads_it(site: Proxied) -> None:
     gate = asyncio.Event()
 
@@ -349,6 +375,7 @@ async def test_an_answer_comes_as_it_is_sent_and_ends_when_nobody_reads_it(site:
         await site.api.left.wait()
 
 
+@pytest.mark.requirement("X-18.via")
 async def test_a_stream_ends_when_its_ticket_does() -> None:
 
     clock = ManualClock()

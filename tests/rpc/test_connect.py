@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.rpc.place import ROOT_TOKEN, Place, place
+from tests.rpc.place import ROOT_TOKEN, Place, place, until
+from valetkey.entrypoints.rpc import handshake
 from valetkey.errors import CouldNotTell, StoreUnavailable
+from valetkey.limits import NEWCOMERS_FROM_ADDRESS
 from valetkey.model.tokens import TokenKind
 from valetkey.secret import Secret
 from valetkey.settings.sections import Identity
@@ -24,6 +28,7 @@ async def refused(here: Place, client: str = "c1", **first: Any) -> str:
     return str(raw.info["message"])
 
 
+@pytest.mark.requirement("hypha.1.5.order", "hypha.2.connection-info")
 async def test_a_client_with_a_token_is_told_where_it_is_and_who() -> None:
     async with place(server_id="one") as here:
         raw = await here.raw("c1", token=await here.token("ada"))
@@ -51,6 +56,7 @@ async def test_a_client_with_a_token_is_told_where_it_is_and_who() -> None:
         assert await raw.call(raw.manager, "services.default.echo", 5) == {"resolve": 5}
 
 
+@pytest.mark.requirement("hypha.1.5.workspaces", "W-02")
 async def test_each_client_without_a_token_has_a_workspace_of_its_own_and_is_admin_there() -> None:
     async with place() as here:
         one, two = await here.raw("c1"), await here.raw("c1")
@@ -64,6 +70,7 @@ async def test_each_client_without_a_token_has_a_workspace_of_its_own_and_is_adm
         assert (await here.identity.workspaces.list(here.link(one.peer).who.caller)) == []  # nothing is kept of it
 
 
+@pytest.mark.requirement("hypha.2.connection-info", "E1.socket")
 async def test_the_real_client_connects_registers_and_is_called() -> None:
     async with place() as here:
         one = await here.connect("one", token=await here.token("ada"))
@@ -73,6 +80,7 @@ async def test_the_real_client_connects_registers_and_is_called() -> None:
         assert await hi.hello("there") == "hi there"
 
 
+@pytest.mark.requirement("hypha.2.first-frame", "hypha.2.errors")
 @pytest.mark.parametrize(
     ("frame", "told"),
     [
@@ -107,6 +115,7 @@ async def test_a_first_frame_that_is_none_is_refused(frame: Any, told: str) -> N
         assert here.services.relay.links() == []
 
 
+@pytest.mark.requirement("hypha.2.first-frame")
 async def test_nobody_who_says_nothing_keeps_a_socket() -> None:
     clock = ManualClock()
     async with place(clock=clock) as here:
@@ -122,6 +131,7 @@ async def test_nobody_who_says_nothing_keeps_a_socket() -> None:
         assert (await ended)[0] == 1008
 
 
+@pytest.mark.requirement("hypha.2.first-frame", "d30.carriers-socket")
 async def test_what_stands_in_the_address_is_refused_unread() -> None:
     async with place() as here:
         raw = await here.open_raw(path=f"?client_id=c1&token={await here.token()}")
@@ -131,6 +141,7 @@ async def test_what_stands_in_the_address_is_refused_unread() -> None:
         assert here.services.relay.links() == []
 
 
+@pytest.mark.requirement("hypha.1.5.specialized", "W-02")
 async def test_a_token_that_is_not_good_is_told_so() -> None:
     async with place() as here:
         text, row = await here.issue("ada")
@@ -142,6 +153,7 @@ async def test_a_token_that_is_not_good_is_told_so() -> None:
         )
 
 
+@pytest.mark.requirement("hypha.1.5.client-id")
 async def test_a_token_for_one_client_lets_no_other_in() -> None:
     async with place() as here:
         token = await here.token("ada", client_id="only")
@@ -151,6 +163,7 @@ async def test_a_token_for_one_client_lets_no_other_in() -> None:
         )
 
 
+@pytest.mark.requirement("hypha.1.5.token-workspace")
 async def test_a_token_for_one_workspace_leads_there_and_nowhere_else() -> None:
     async with place() as here:
         token = await here.token("ada", workspace="ws-user-bob", workspaces={"ws-user-bob": "rw"})
@@ -164,6 +177,7 @@ async def test_a_token_for_one_workspace_leads_there_and_nowhere_else() -> None:
         assert (await here.raw("c3", token=token, workspace="ws-user-bob")).info["workspace"] == "ws-user-bob"
 
 
+@pytest.mark.requirement("hypha.1.5.loaded")
 @pytest.mark.parametrize("token", [True, False])
 async def test_other_peoples_workspaces_are_not_there(token: bool) -> None:
     async with place() as here:
@@ -175,6 +189,7 @@ async def test_other_peoples_workspaces_are_not_there(token: bool) -> None:
             )
 
 
+@pytest.mark.requirement("hypha.1.5.workspaces", "hypha.1.5.public")
 async def test_the_workspace_public_is_the_servers_own() -> None:
     async with place() as here:
         for token in (None, await here.token("ada", workspaces={"ws-user-ada": "a", "public": "r"})):
@@ -183,6 +198,31 @@ async def test_the_workspace_public_is_the_servers_own() -> None:
         assert (await here.raw("c1", token=ROOT_TOKEN)).info["workspace"] == "ws-user-root"
 
 
+async def test_root_registers_in_its_own_workspace_and_in_public_and_comes_back_to_both() -> None:
+    async with place() as here:
+
+        def is_back(peer: str) -> bool:
+            return here.services.directory.service(peer, "nightly") is not None
+
+        eve = await here.connect("eve", token=await here.token("eve"))
+        for workspace in ("ws-user-root", "public"):
+            root = await here.connect("r1", token=ROOT_TOKEN, workspace=workspace)
+            assert root.config["workspace"] == workspace
+            own = {"id": "nightly", "config": {"visibility": "public", "require_context": True}}
+            await root.register_service({**own, "who": lambda context=None: context["user"]["id"]})
+            assert await (await eve.get_service(f"{workspace}/nightly")).who() == "eve"
+            peer = f"{workspace}/r1"
+            here.services.live.kick(peer, reason="a network that broke")  # the client comes back by itself
+            await here.gone(peer)
+            await until(partial(is_back, peer))
+            assert await (await eve.get_service(f"{workspace}/nightly")).who() == "eve"
+            again = await here.raw("r2", token=ROOT_TOKEN, workspace=workspace)
+            text = again.info["reconnection_token"]
+            back = await here.raw("r2", reconnection_token=text, workspace=workspace)
+            assert (back.info["workspace"], back.info["user"]["id"]) == (workspace, "root")
+
+
+@pytest.mark.requirement("hypha.1.5.duplicate")
 async def test_a_client_that_is_there_keeps_its_name() -> None:
     async with place() as here:
         token = await here.token("ada")
@@ -195,6 +235,7 @@ async def test_a_client_that_is_there_keeps_its_name() -> None:
         assert (await here.raw("c1", token=token)).info["client_id"] == "c1"
 
 
+@pytest.mark.requirement("hypha.1.5.duplicate")
 async def test_two_of_one_name_at_once_are_one() -> None:
     async with place() as here:
         token = await here.token("ada")
@@ -203,6 +244,7 @@ async def test_two_of_one_name_at_once_are_one() -> None:
         assert len(here.services.relay.links()) == 1
 
 
+@pytest.mark.requirement("hypha.2.errors")
 @pytest.mark.parametrize("error", [CouldNotTell("not now"), StoreUnavailable("not now")])
 async def test_what_may_pass_by_itself_closes_without_an_error_frame(error: Exception) -> None:
     async with place() as here:
@@ -219,6 +261,7 @@ async def test_what_may_pass_by_itself_closes_without_an_error_frame(error: Exce
         assert frames == []
 
 
+@pytest.mark.requirement("hypha.2.keepalive", "E1.socket")
 async def test_keepalives_are_answered() -> None:
     async with place() as here:
         raw = await here.raw("c1")
@@ -230,6 +273,7 @@ async def test_keepalives_are_answered() -> None:
 # Reconnection
 
 
+@pytest.mark.requirement("hypha.2.keepalive")
 async def test_a_new_reconnection_token_is_the_same_for_a_minute() -> None:
     clock = ManualClock()
     async with place(clock=clock) as here:
@@ -253,6 +297,7 @@ async def test_a_new_reconnection_token_is_the_same_for_a_minute() -> None:
         assert len(rows) == 2
 
 
+@pytest.mark.requirement("hypha.2.reconnection", "W-10.services", "E1.socket")
 async def test_whoever_comes_back_takes_its_own_place() -> None:
     async with place() as here:
         first = await here.raw("c1", token=await here.token("ada"))
@@ -269,10 +314,12 @@ async def test_whoever_comes_back_takes_its_own_place() -> None:
         assert {link.member.peer for link in here.services.relay.links()} == {first.peer, other.peer}
 
 
+@pytest.mark.requirement("hypha.2.reconnection")
 async def test_an_anonymous_client_comes_back_as_who_it_was() -> None:
     async with place() as here:
         first = await here.raw("c1")
-        await first.socket.close()
+        first.socket.transport.abort()
+        await here.gone(first.peer)
         again = await here.raw(
             "c1", workspace=first.info["workspace"], reconnection_token=first.info["reconnection_token"]
         )
@@ -280,6 +327,57 @@ async def test_an_anonymous_client_comes_back_as_who_it_was() -> None:
         assert again.info["workspace"] == first.info["workspace"]
 
 
+@pytest.mark.parametrize("how", ["ended in order", "too late"])
+async def test_an_anonymous_client_does_not_come_back_once_it_left_or_after_ten_minutes(how: str) -> None:
+    async with place(clock=ManualClock()) as here:
+        first = await here.raw("c1")
+        assert first.info["reconnection_token_life_time"] == 600
+        assert (await here.raw("c1", token=await here.token("ada"))).info["reconnection_token_life_time"] == 172_800
+        if how == "too late":
+            first.socket.transport.abort()
+            here.clock.advance(601)
+        else:
+            await first.socket.close()
+        await here.gone(first.peer)
+        known = first.info["workspace"], first.info["reconnection_token"]
+        assert "not good" in await refused(here, "c1", workspace=known[0], reconnection_token=known[1])
+
+
+async def test_so_many_come_without_a_token_from_one_address_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshake, "NEWCOMERS_FROM_ADDRESS", replace(NEWCOMERS_FROM_ADDRESS, most=2))
+    async with place() as here:
+        for number in range(2):
+            assert (await here.raw(f"c{number}")).info["type"] == "connection_info"
+        late = await here.open_raw()
+        await late.say({"client_id": "c9"})
+        assert await late.ended() == (1013, "Try again later.")
+        assert (await here.raw("c9", token=await here.token("ada"))).info["type"] == "connection_info"
+
+
+@pytest.mark.requirement("hypha.2.reconnection")
+async def test_nobody_takes_the_place_of_another_users_client_with_an_old_reconnection_token() -> None:
+    async with place() as here:
+        ada = await here.token("ada")
+        ben = await here.token("ben", workspaces={"team-x": "rw", "ws-user-ben": "a"})
+        owner = await here.raw("o", token=ada)
+        made = await owner.call(owner.manager, "services.default.create_workspace", {"id": "team-x", "owners": ["ben"]})
+        assert "resolve" in made
+        first = await here.raw("worker", token=ben, workspace="team-x")
+        first.socket.transport.abort()
+        await here.gone("team-x/worker")
+        await here.raw("worker", token=ada, workspace="team-x")
+        text = first.info["reconnection_token"]
+        assert "already exists" in await refused(here, "worker", workspace="team-x", reconnection_token=text)
+        assert here.link("team-x/worker").who.caller.principal[1] == "ada"
+
+
+@pytest.mark.parametrize("word", ["manager", "http", "server"])
+async def test_what_the_server_calls_its_own_on_whichever_instance_is_no_clients_name(word: str) -> None:
+    async with place() as here:
+        assert "the server's own" in await refused(here, f"{word}-other", token=await here.token("ada"))
+
+
+@pytest.mark.requirement("hypha.2.reconnection")
 async def test_a_reconnection_token_is_for_its_client_and_workspace_alone() -> None:
     async with place() as here:
         first = await here.raw("c1", token=await here.token("ada"))
@@ -295,6 +393,7 @@ async def test_a_reconnection_token_is_for_its_client_and_workspace_alone() -> N
         assert await first.hear() == {"type": "pong"}
 
 
+@pytest.mark.requirement("hypha.4.3")
 async def test_a_reconnection_token_ends_with_the_token_behind_it() -> None:
     clock = ManualClock()
     async with place(clock=clock) as here:
@@ -320,6 +419,7 @@ async def test_coming_back_does_not_shorten_a_life_without_end() -> None:
         assert (await here.raw("c1", reconnection_token=text)).info["user"]["expires_at"] is None
 
 
+@pytest.mark.requirement("hypha.4.3")
 async def test_a_reconnection_token_is_revoked_with_the_token_behind_it_on_every_instance() -> None:
     async with place() as here, place(system=here.identity.system) as there:
         token, row = await here.issue("ada")
@@ -339,6 +439,7 @@ async def test_roots_reconnection_token_ends_with_the_root_token() -> None:
             assert await refused(changed, "c1", reconnection_token=text)
 
 
+@pytest.mark.requirement("hypha.1.5.order")
 async def test_a_good_token_counts_where_the_reconnection_token_is_over() -> None:
     async with place() as here:
         token, row = await here.issue("ada")
@@ -376,6 +477,7 @@ async def test_pages_of_others_are_refused_at_the_handshake(origin: str) -> None
         assert await here.knock({"host": f"127.0.0.1:{here.listener.port}", "origin": origin}) == 403
 
 
+@pytest.mark.requirement("hypha.4.9")
 async def test_our_own_pages_and_named_ones_may_connect() -> None:
     async with place(serving={"allow_origins": ("https://lab.example",)}) as here:
         for origin in (here.base_url, "https://lab.example"):
@@ -388,7 +490,7 @@ async def test_our_own_pages_and_named_ones_may_connect() -> None:
         assert (await raw.hear())["user"]["is_anonymous"] is True
 
 
-@pytest.mark.requirement("W-01")
+@pytest.mark.requirement("W-01", "d30.carriers-socket")
 async def test_no_cookie_and_no_header_says_who_is_calling() -> None:
     async with place() as here:
         session = await here.token("ada", kind=TokenKind.SESSION)

@@ -34,6 +34,7 @@ print([name for name in ("msgpack", "hypha_rpc", "websockets", "numpy") if name 
 """
 
 
+@pytest.mark.requirement("hypha.2.errors")
 def test_a_server_that_is_told_to_stop_sends_its_clients_away_to_come_back() -> None:
     with running("--server-id=one") as server:
         server.line("listens on")
@@ -48,6 +49,7 @@ def test_a_server_that_is_told_to_stop_sends_its_clients_away_to_come_back() -> 
         assert "Traceback" not in server.text
 
 
+@pytest.mark.requirement("E1.extra")
 def test_without_the_packages_for_clients_the_server_starts_and_says_so() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", WITHOUT], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -65,6 +67,7 @@ def test_without_the_packages_for_clients_the_server_starts_and_says_so() -> Non
     assert "listens on" in text
 
 
+@pytest.mark.requirement("E1.extra")
 def test_neither_the_package_nor_its_help_loads_what_clients_need() -> None:
     told = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=True, timeout=60)
     assert told.stderr.strip().splitlines()[-1] == "[]"

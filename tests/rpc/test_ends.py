@@ -24,7 +24,7 @@ async def ended(here: Place, raw: Raw, seconds: float = 5) -> tuple[int | None, 
     return code, frames
 
 
-@pytest.mark.requirement("W-05")
+@pytest.mark.requirement("W-05", "hypha.4.3", "hypha.4.5")
 @pytest.mark.parametrize("how", ["revoked", "expired", "user blocked", "workspace blocked", "parent revoked"])
 async def test_a_socket_ends_with_its_token_and_no_other_one_does(how: str) -> None:
     async with place(clock=ManualClock(), limits={"idle_timeout": 1e6}) as here:
@@ -50,7 +50,7 @@ async def test_a_socket_ends_with_its_token_and_no_other_one_does(how: str) -> N
         assert await other.hear() == {"type": "pong"}
 
 
-@pytest.mark.requirement("W-05")
+@pytest.mark.requirement("W-05", "hypha.4.5")
 async def test_a_token_revoked_on_another_instance_ends_its_sockets_here() -> None:
     clock = ManualClock()
     async with place(clock=clock) as here, place(system=here.identity.system) as there:
@@ -58,6 +58,39 @@ async def test_a_token_revoked_on_another_instance_ends_its_sockets_here() -> No
         raw = await there.raw("c1", token=text)
         await here.identity.tokens.end(row, by="ada")
         assert (await ended(there, raw))[0] == 4401
+
+
+async def test_a_socket_ends_once_its_user_is_no_owner_of_its_workspace_any_more() -> None:
+    async with place(clock=ManualClock()) as here:
+        config = {"id": "team-x", "owners": ["ben", "cid"]}
+        owner = await here.raw("o", token=await here.token("ada"))
+        make = "services.default.create_workspace"
+        assert "resolve" in await owner.call(owner.manager, make, config)
+        ben = await here.raw("b", token=await here.token("ben"), workspace="team-x")
+        others = [await here.raw(name, token=await here.token(name), workspace="team-x") for name in ("cid", "ada")]
+        config["owners"] = ["cid"]
+        assert "resolve" in await owner.call(owner.manager, make, config, True, session="s2")
+        assert await ben.ended() == (4401, "Permission denied for workspace: team-x")
+        for other in others:
+            assert "resolve" in await other.call(other.manager, "services.default.check_status")
+
+
+async def test_a_socket_that_came_while_its_user_was_taken_off_the_owners_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with place() as here:
+        owner = await here.raw("o", token=await here.token("ada"))
+        make = "services.default.create_workspace"
+        assert "resolve" in await owner.call(owner.manager, make, {"id": "team-x", "owners": ["ben"]})
+        ben, issue = await here.token("ben"), here.services.reconnections.issue
+
+        async def late(*args: Any) -> Any:
+            monkeypatch.undo()
+            assert "resolve" in await owner.call(owner.manager, make, {"id": "team-x"}, True, session="s2")
+            return await issue(*args)
+
+        monkeypatch.setattr(here.services.reconnections, "issue", late)
+        raw = await here.open_raw()
+        await raw.say({"client_id": "b", "token": ben, "workspace": "team-x"})
+        assert (await raw.ended())[0] == 4401
 
 
 @pytest.mark.requirement("W-05")
@@ -89,6 +122,7 @@ async def test_nothing_more_is_passed_once_it_is_over() -> None:
         assert await other.hear() == {"type": "pong"}
 
 
+@pytest.mark.requirement("hypha.2.gone", "W-10.services")
 async def test_calls_that_wait_for_a_client_fail_as_soon_as_it_is_gone() -> None:
     async with place() as here:
         token = await here.token("ada")
@@ -99,6 +133,7 @@ async def test_calls_that_wait_for_a_client_fail_as_soon_as_it_is_gone() -> None
         assert await call == {"reject": "Target peer ws-user-ada/c2 is not connected"}
 
 
+@pytest.mark.requirement("hypha.2.errors")
 async def test_where_nobody_can_tell_who_is_blocked_clients_are_sent_away_to_come_back() -> None:
     async with place(clock=ManualClock()) as here:
         raw = await here.raw("c1", token=await here.token("ada"))
@@ -110,6 +145,7 @@ async def test_where_nobody_can_tell_who_is_blocked_clients_are_sent_away_to_com
         assert await ended(here, raw) == (1013, [])
 
 
+@pytest.mark.requirement("W-10.silent-client")
 async def test_a_client_that_is_silent_for_too_long_is_cut_off() -> None:
     async with place(clock=ManualClock(), limits={"idle_timeout": 30}) as here:
         silent, talks = await here.raw("c1"), await here.raw("c2")
@@ -134,6 +170,7 @@ async def test_a_server_that_stops_says_so_and_lets_nobody_in() -> None:
         assert (await waiting.ended())[0] == 1012
 
 
+@pytest.mark.requirement("E1.socket")
 async def test_the_real_client_comes_back_after_a_restart_with_its_services() -> None:
     async with place() as here:
         token = await here.token("ada")

@@ -6,6 +6,8 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
-from tests.rpc.place import ROOT_TOKEN, Place, place
+from tests.rpc.place import ROOT_TOKEN, Place, place, until
 from valetkey.entrypoints.rpc.http import service_routes
 from valetkey.model.tokens import TokenKind
 from valetkey.settings.sections import Rate
@@ -76,6 +78,9 @@ async def shared(*services: dict[str, Any], **options: Any) -> AsyncIterator[tup
             yield here, client, http
 
 
+@pytest.mark.requirement(
+    "hypha.3.2.arguments", "hypha.3.2.context", "hypha.3.3.no-500", "hypha.4.10", "E3.calls", "E.shown-http"
+)
 async def test_arguments_come_by_body_or_query_and_go_by_name() -> None:
     async with shared(SERVICE, TELLING) as (_, _, http):
         for name in ("calc", "prog:calc"):
@@ -91,6 +96,7 @@ async def test_arguments_come_by_body_or_query_and_go_by_name() -> None:
         assert (await http.post(f"{ADA}/calc/everything", json={"context": {"user": {"id": "root"}}})).json() == {}
 
 
+@pytest.mark.requirement("hypha.3.1.functions", "E.shown-http")
 async def test_functions_are_nested_and_values_are_given_as_they_are() -> None:
     async with shared(SERVICE) as (_, _, http):
         asked = {
@@ -102,6 +108,7 @@ async def test_functions_are_nested_and_values_are_given_as_they_are() -> None:
             assert (answer.status_code, answer.json()["success"]) == (404, False), path
 
 
+@pytest.mark.requirement("hypha.3.2.arguments", "hypha.3.3.no-500")
 async def test_arguments_that_cannot_be_are_no_500() -> None:
     json, packed = "application/json", "application/msgpack"
     asked = [
@@ -126,7 +133,7 @@ async def test_arguments_that_cannot_be_are_no_500() -> None:
         assert (answer.status_code, "nested too deep" in answer.json()["detail"]) == (400, True)
 
 
-@pytest.mark.requirement("d27.exceptions")
+@pytest.mark.requirement("d27.exceptions", "hypha.3.3.statuses", "hypha.4.10", "E3.calls", "E.shown-http")
 async def test_an_exception_of_a_client_has_its_status() -> None:
     statuses = {
         "PermissionError": 403,
@@ -146,6 +153,7 @@ async def test_an_exception_of_a_client_has_its_status() -> None:
             assert (answer.status_code, answer.json()) == (statuses[kind], told)
 
 
+@pytest.mark.requirement("d27.exceptions")
 async def test_a_failure_is_told_in_full_without_its_traceback_and_what_was_presented() -> None:
     async with shared(SERVICE) as (here, _, http):
         token = await here.token("bob")
@@ -158,6 +166,7 @@ async def test_a_failure_is_told_in_full_without_its_traceback_and_what_was_pres
         assert answer.json()["detail"] == "RemoteException: ValueError: one\n  two\nthree *** hunter-22"
 
 
+@pytest.mark.requirement("hypha.3.2.msgpack", "E3.calls")
 async def test_msgpack_goes_in_and_out() -> None:
     async with shared(SERVICE) as (_, _, http):
         packed = {"content-type": "application/msgpack"}
@@ -176,6 +185,7 @@ async def test_msgpack_goes_in_and_out() -> None:
         assert (await http.post(f"{ADA}/calc/echo", json={"data": "x"})).json() == "x"
 
 
+@pytest.mark.requirement("hypha.3.2.results")
 async def test_long_arguments_and_results_come_through_whole() -> None:
     async with shared(SERVICE) as (_, _, http):
         assert len((await http.post(f"{ADA}/calc/long", json={"size": 1_500_000})).json()) == 1_500_000
@@ -183,7 +193,9 @@ async def test_long_arguments_and_results_come_through_whole() -> None:
         assert (await http.post(f"{ADA}/calc/echo", json={"data": text})).json() == text
 
 
-@pytest.mark.requirement("E-05")
+@pytest.mark.requirement(
+    "E-05", "seed004.services", "hypha.1.5.workspaces", "hypha.3.2.context", "hypha.3.2.workspace", "hypha.3.3.statuses"
+)
 async def test_who_calls_is_told_by_the_server_alone_and_visibility_holds() -> None:
     closed = telling("closed", "protected")
     shared_with_bob = telling("lent", "protected", authorized_workspaces=["ws-user-bob"])
@@ -217,6 +229,7 @@ async def test_who_calls_is_told_by_the_server_alone_and_visibility_holds() -> N
         assert (told["ws"], told["user"]["id"]) == ("ws-user-eve", "eve")
 
 
+@pytest.mark.requirement("hypha.3.2.carriers", "hypha.3.3.statuses", "hypha.4.10", "E3.calls", "E.shown-http")
 async def test_every_carrier_of_a_token_is_taken_and_a_bad_one_is_a_401() -> None:
     async with shared(TELLING) as (here, _, http):
         token = await here.token("bob")
@@ -239,6 +252,7 @@ async def test_every_carrier_of_a_token_is_taken_and_a_bad_one_is_a_401() -> Non
         ).status_code == 403
 
 
+@pytest.mark.requirement("hypha.3.1.lists", "E3.lists")
 async def test_services_are_listed_and_described_to_those_who_may_see_them() -> None:
     hidden = {"id": "hidden", "config": {"visibility": "unlisted"}, "add": add}
     async with shared(SERVICE, hidden, {"id": "closed", "add": add}) as (here, _, http):
@@ -258,6 +272,7 @@ async def test_services_are_listed_and_described_to_those_who_may_see_them() -> 
         assert (await http.get(ADA)).headers["location"] == f"{ADA}/"
 
 
+@pytest.mark.requirement("hypha.3.1.functions")
 async def test_of_several_of_one_name_mode_says_which() -> None:
     async with shared({**SERVICE, "version": "first"}) as (here, _, http):
         other = await here.connect("later", token=await here.token("ada"))
@@ -269,6 +284,66 @@ async def test_of_several_of_one_name_mode_says_which() -> None:
         assert (await http.get(f"{ADA}/calc/version?_mode=oddly")).status_code == 400
 
 
+@asynccontextmanager
+async def twins(**more: Any) -> AsyncIterator[tuple[Place, httpx2.AsyncClient]]:
+    """Two clients of ada's, with a service of the same name; the later one is less busy."""
+    waiting = asyncio.Event()
+
+    def twin(name: str, load: float) -> dict[str, Any]:
+        held = {"id": "twin", "config": {"visibility": "public"}, "wait": waiting.wait, "load": lambda: load}
+        return {**held, "who": lambda: name}
+
+    async with shared(twin("prog", 5), **more) as (here, _, http):
+        other = await here.connect("later", token=await here.token("ada"))
+        await other.register_service(twin("later", 2.5))
+        yield here, http
+        waiting.set()
+
+
+def waits_for(here: Place, client: str, calls: int) -> bool:
+    return here.services.relay.waiting(f"ws-user-ada/{client}") == calls
+
+
+@pytest.mark.requirement("hypha.3.1.functions")
+async def test_mode_min_load_asks_whoever_has_fewer_calls_to_answer() -> None:
+    async with twins() as (here, http):
+        for busy, free in (("prog", "later"), ("later", "prog")):
+            waits = asyncio.ensure_future(http.get(f"{ADA}/{busy}:twin/wait"))
+            await until(partial(waits_for, here, busy, 1))
+            for _ in range(5):
+                assert (await http.get(f"{ADA}/twin/who?_mode=min_load")).json() == free
+            waits.cancel()
+            await until(partial(waits_for, here, busy, 0))
+
+
+@pytest.mark.requirement("hypha.3.1.functions")
+async def test_mode_select_asks_whose_function_says_least_or_most() -> None:
+    async with twins() as (_, http):
+        for mode, chosen in (("min:load", "later"), ("max:load", "prog")):
+            assert (await http.get(f"{ADA}/twin/who?_mode=select:{mode}")).json() == chosen
+        assert (await http.get(f"{ADA}/twin/who?_mode=select:first_success:load")).json() in ("prog", "later")
+        assert (await http.get(f"{ADA}/twin/who?_mode=select:min:nothing")).json() in ("prog", "later")
+        for mode in ("min", "mean:load", "min:load:more"):
+            answer = await http.get(f"{ADA}/twin/who?_mode=select:{mode}")
+            assert (answer.status_code, answer.json()["success"]) == (400, False)
+
+
+@pytest.mark.requirement("hypha.3.1.functions")
+async def test_mode_native_random_asks_one_of_this_instance() -> None:
+    async with twins() as (here, http):
+        directory = here.services.directory
+        for number in range(20):  # what other instances have said
+            known = directory.member("ws-user-ada/prog")
+            found = directory.service("ws-user-ada/prog", "twin")
+            assert known is not None
+            assert found is not None
+            directory.join(replace(known, client=f"far{number}", instance="another"))
+            directory.register(replace(found, client=f"far{number}"))
+        asked = [(await http.get(f"{ADA}/twin/who?_mode=native:random")).json() for _ in range(40)]
+        assert set(asked) == {"prog", "later"}
+
+
+@pytest.mark.requirement("hypha.3.3.statuses")
 async def test_a_call_that_takes_too_long_is_a_504_and_one_whose_client_goes_a_503() -> None:
     begun, ending = asyncio.Event(), asyncio.Event()
 
@@ -296,6 +371,7 @@ async def test_a_call_that_takes_too_long_is_a_504_and_one_whose_client_goes_a_5
         ending.set()
 
 
+@pytest.mark.requirement("hypha.3.3.statuses")
 async def test_too_many_waiting_calls_are_429(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("valetkey.services.relay.MOST_OWN", 3)
     began, ending = asyncio.Semaphore(0), asyncio.Event()
@@ -315,6 +391,7 @@ async def test_too_many_waiting_calls_are_429(monkeypatch: pytest.MonkeyPatch) -
         assert (await http.post(f"{ADA}/calc/add", json={"a": 1})).status_code == 200
 
 
+@pytest.mark.requirement("hypha.3.3.statuses", "d29.calls")
 async def test_too_many_requests_are_429() -> None:
     serving = {"rate": Rate(per_second=1, burst=2)}
     async with place(serving=serving) as here, here.http() as http:

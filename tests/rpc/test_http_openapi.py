@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from fastapi.openapi.models import OpenAPI
 
 from tests.rpc.test_http_calls import ADA, add, shared
@@ -38,6 +39,7 @@ GREETER = {
 }
 
 
+@pytest.mark.requirement("E3.openapi")
 async def test_the_document_is_openapi_of_what_the_caller_may_see() -> None:
     web = {"id": "web", "type": "asgi", "config": {"visibility": "public"}, "serve": greet}
     async with shared(GREETER, {"id": "closed", "add": add}, web) as (here, _, http):
@@ -62,6 +64,7 @@ async def test_the_document_is_openapi_of_what_the_caller_may_see() -> None:
             assert (await http.post(path, json={"name": "you"})).json() == "hello you"
 
 
+@pytest.mark.requirement("E3.openapi")
 async def test_what_a_client_says_of_its_functions_cannot_break_the_document() -> None:
     odd: dict[str, Any] = {"name": 7, "description": ["x"], "parameters": {"properties": {"a": 5, "context": {}}}}
     calls: dict[str, Any] = {"type": "function", "function": odd}

@@ -8,6 +8,8 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import pytest
+
 from tests.rpc.place import WAIT, Place
 from tests.rpc.test_http_calls import ADA, shared
 from valetkey.entrypoints.rpc.answers import Events
@@ -55,6 +57,7 @@ class Stream:
         return {"id": "stream", "config": {"visibility": "public"}, **named}
 
 
+@pytest.mark.requirement("hypha.3.2.results", "hypha.4.10", "E3.events")
 async def test_a_generator_comes_as_events_and_its_end_is_said() -> None:
     stream = Stream()
     async with shared(stream.service) as (here, _, http):
@@ -66,6 +69,7 @@ async def test_a_generator_comes_as_events_and_its_end_is_said() -> None:
         assert not here.services.calls._waiting
 
 
+@pytest.mark.requirement("hypha.3.2.results")
 async def test_an_exception_in_mid_stream_is_told_in_the_stream() -> None:
     stream = Stream()
     async with shared(stream.service) as (_, _, http):
@@ -77,6 +81,7 @@ async def test_an_exception_in_mid_stream_is_told_in_the_stream() -> None:
         assert "[DONE]" not in events[-1]
 
 
+@pytest.mark.requirement("E3.events")
 async def test_a_reader_who_leaves_early_closes_the_generator_of_the_client() -> None:
     stream = Stream()
     async with shared(stream.service) as (_, _, http):
@@ -88,6 +93,7 @@ async def test_a_reader_who_leaves_early_closes_the_generator_of_the_client() ->
         assert stream.given < 1_000_000
 
 
+@pytest.mark.requirement("E3.events")
 async def test_a_reader_who_leaves_while_nothing_comes_ends_the_call() -> None:
     stream = Stream()
     async with shared(stream.service) as (here, _, http):
@@ -96,6 +102,7 @@ async def test_a_reader_who_leaves_while_nothing_comes_ends_the_call() -> None:
         await given_up(here)
 
 
+@pytest.mark.requirement("E3.events")
 async def test_a_client_that_goes_in_mid_stream_is_told_in_the_stream() -> None:
     stream = Stream()
     async with shared(stream.service) as (_, client, http):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from websockets.frames import Frame, Opcode
 
 from tests.rpc.place import Place, Raw, packed, place, until, wind
 from valetkey.entrypoints.rpc.outbox import STANDSTILL
-from valetkey.services.peers import MOST_BAD
+from valetkey.services import guard
+from valetkey.services.peers import BAD_WITHIN, MOST_BAD
 from valetkey.settings.sections import Rate
 from valetkey.testing.clock import ManualClock
 
@@ -32,6 +34,7 @@ async def pair(here: Place) -> tuple[Raw, Raw]:
     return await here.raw("c1", token=token), await here.raw("c2", token=token)
 
 
+@pytest.mark.requirement("W-07.readers", "E.shown-hostile", "d29.calls")
 async def test_a_flood_is_slowed_down_and_nobody_else_is() -> None:
     clock = ManualClock()
     async with place(clock=clock, limits={"message_rate": Rate(per_second=10, burst=5)}) as here:
@@ -58,7 +61,7 @@ async def _hear(raw: Raw, count: int) -> list[Any]:
     return [await raw.hear() for _ in range(count)]
 
 
-@pytest.mark.requirement("W-07")
+@pytest.mark.requirement("W-07", "E.shown-hostile")
 async def test_a_message_over_a_mebibyte_ends_its_socket_and_one_of_it_does_not() -> None:
     async with place() as here:
         one, two = await pair(here)
@@ -80,7 +83,7 @@ async def _first(raw: Raw, method: str) -> Any:
     return got
 
 
-@pytest.mark.requirement("W-07")
+@pytest.mark.requirement("W-07", "E.shown-hostile")
 async def test_a_message_of_endless_fragments_ends_its_socket() -> None:
     async with place() as here:
         raw, other = await here.raw("c1"), await here.raw("c2")
@@ -91,7 +94,7 @@ async def test_a_message_of_endless_fragments_ends_its_socket() -> None:
         assert await alive(other)
 
 
-@pytest.mark.requirement("W-08")
+@pytest.mark.requirement("W-08", "E.shown-hostile")
 @pytest.mark.parametrize(
     "frame",
     [
@@ -121,6 +124,20 @@ async def test_what_is_no_message_is_counted_and_does_nothing(frame: Any) -> Non
         assert await alive(other)
 
 
+@pytest.mark.parametrize("frame", ["{", b"garbage"])
+async def test_now_and_then_something_that_is_no_message_ends_no_socket(frame: Any) -> None:
+    async with place(clock=ManualClock()) as here:
+        raw = await here.raw("c1")
+        for _ in range(3):
+            for _ in range(MOST_BAD - 1):
+                await raw.socket.send(frame)
+            assert await alive(raw)
+            here.clock.advance(BAD_WITHIN)
+        for _ in range(MOST_BAD):
+            await raw.socket.send(frame)
+        assert (await raw.ended())[0] == 1008
+
+
 @pytest.mark.requirement("W-08")
 async def test_text_that_is_not_utf8_ends_its_socket_alone() -> None:
     async with place() as here:
@@ -143,6 +160,7 @@ async def test_compression_is_not_taken_and_pings_are_answered_one_by_one() -> N
         assert await alive(raw)
 
 
+@pytest.mark.requirement("W-07.readers", "E1.unread")
 async def test_a_client_that_does_not_read_is_cut_and_nobody_else_is_held_up() -> None:
     clock = ManualClock()
     limits = {"max_queue": MIB, "max_message_whole": MIB, "idle_timeout": 1e6}
@@ -172,6 +190,7 @@ async def _pour(raw: Raw, peer: str) -> None:
             return
 
 
+@pytest.mark.requirement("W-07.readers", "E1.unread")
 async def test_a_sender_waits_for_a_slow_reader_and_nothing_is_lost() -> None:
     limits = {"max_queue": MIB, "max_message_whole": 64 * MIB}
     async with place(limits=limits) as here:
@@ -195,6 +214,40 @@ async def test_a_sender_waits_for_a_slow_reader_and_nothing_is_lost() -> None:
         assert got == [f"services.built-in.m{number}" for number in range(count)]
 
 
+@pytest.mark.requirement("W-07", "E1.caps")
+async def test_unfinished_messages_of_nobody_known_leave_room_for_others() -> None:
+    cache = "services.built-in.message_cache."
+    async with place(limits={"max_message_whole": MIB}) as here:
+        one, two = await pair(here)
+        for number in range(17):
+            bad = await here.raw(f"b{number}")
+            to = f"{bad.info['workspace']}/nobody"
+            await bad.send(to, cache + "create", "k", False, True)
+            for index in range(4):
+                await bad.send(to, cache + "set", "k", index, bytes(MIB // 4), False)
+            assert await alive(bad)
+        assert "resolve" in await one.call(two.peer, cache + "create", "k", False, True, session="s1")
+        got = await one.call(two.peer, cache + "set", "k", 0, bytes(250_000), False, session="s2")
+        assert "resolve" in got, got
+
+
+@pytest.mark.parametrize("method", ["a." * 511 + "a", "a." * 70 + "2222222222222222222222#f", "s1.real.f"])
+async def test_names_that_no_function_has_cost_nothing_and_end_their_senders_socket(method: str) -> None:
+    async with place() as here:
+        bad, other = await here.raw("bad"), await here.raw("other")
+        with suppress(ConnectionClosed):
+            for _ in range(MOST_BAD):
+                await bad.send(f"{bad.info['workspace']}/x", method)
+        assert (await bad.ended())[0] == 1008
+        assert await alive(other)
+
+
+def test_a_name_has_so_many_parts_and_no_more() -> None:
+    assert not guard.is_callback("a." * 64 + "2222222222222222222222")
+    assert guard.is_callback("a." * 20 + "2222222222222222222222")
+
+
+@pytest.mark.requirement("E1.caps", "d29.calls")
 async def test_a_workspace_and_a_user_have_so_many_clients_and_no_more() -> None:
     async with place(limits={"max_clients_per_workspace": 2}) as here:
         token = await here.token("ada")

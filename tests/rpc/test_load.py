@@ -54,10 +54,12 @@ async def work_and_again(pair: list[Server], count: int, calls: int) -> None:
     assert max(now - was for now, was in zip(after, start, strict=True)) < 48 * MB, (start, after)
 
 
+@pytest.mark.requirement("E.shown-load")
 async def test_fifty_clients_and_a_thousand_calls(pair):
     await work_and_again(pair, 50, 1_000)
 
 
+@pytest.mark.requirement("E.shown-load")
 @pytest.mark.long
 async def test_a_thousand_clients_and_ten_thousand_calls(pair):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

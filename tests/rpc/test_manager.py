@@ -42,6 +42,7 @@ async def refused(asked: Any) -> str:
     return str(error.value)
 
 
+@pytest.mark.requirement("seed004.services", "hypha.2.manager", "E2.functions")
 async def test_a_service_is_registered_found_listed_and_called(here: Place):
     ada = await person(here, "ada")
     other = await person(here, "ada", "c2")
@@ -71,6 +72,7 @@ async def test_a_service_is_registered_found_listed_and_called(here: Place):
     assert "KeyError" in await refused(ada.get_service("nothing"))
 
 
+@pytest.mark.requirement("hypha.1.5.visibility")
 async def test_who_may_see_a_service_follows_its_visibility(here: Place):
     eve, bob, mallory = [await person(here, name) for name in ("eve", "bob", "mallory")]
     await eve.register_service({"id": "open", "config": {"visibility": "public"}, "f": lambda: 1})
@@ -82,6 +84,7 @@ async def test_who_may_see_a_service_follows_its_visibility(here: Place):
     assert "PermissionError" in await refused(mallory.list_clients("ws-user-eve"))
 
 
+@pytest.mark.requirement("hypha.2.events")
 async def test_clients_are_listed_pinged_and_told_of_each_other(here: Place):
     first = await person(here, "carl")
     heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -99,6 +102,7 @@ async def test_clients_are_listed_pinged_and_told_of_each_other(here: Place):
     assert await first.unsubscribe("client_connected") is True
 
 
+@pytest.mark.requirement("C1.workspaces-made", "hypha.2.manager")
 async def test_workspaces_are_made_used_and_deleted_with_their_clients(here: Place):
     dora = await person(here, "dora")
     made = await dora.create_workspace({"id": "team-dora", "description": "Ours."})
@@ -124,6 +128,7 @@ async def test_workspaces_are_made_used_and_deleted_with_their_clients(here: Pla
     assert "does not exist" in await refused(dora.delete_workspace("team-dora"))
 
 
+@pytest.mark.requirement("hypha.1.5.client-id", "hypha.1.5.needs")
 async def test_a_child_token_is_no_wider_and_its_socket_ends_when_it_is_revoked(here: Place):
     emil = await person(here, "emil")
     token = await emil.generate_token({"permission": "read", "client_id": "reader"})
@@ -154,6 +159,7 @@ async def test_an_anonymous_client_has_a_workspace_of_its_own(here: Place):
     assert "Only users who signed in" in await refused(nobody.create_workspace({"id": "team-x"}))
 
 
+@pytest.mark.requirement("C1.workspaces-made", "hypha.3.1.functions", "E2.functions")
 async def test_callers_over_http_and_startup_functions_ask_the_same_manager(here: Place):
     async with here.http(await here.token("gina")) as client:
         made = await client.post("/ws-user-gina/services/ws/create_workspace", json={"config": {"id": "team-gina"}})

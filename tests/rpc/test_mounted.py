@@ -101,6 +101,7 @@ def greet(name: str, context: Any = None) -> str:
 PUBLIC = {"visibility": "public", "require_context": True}
 
 
+@pytest.mark.requirement("E5.mounted")
 async def test_a_client_a_caller_a_pocket_and_a_chat_in_one_app(listening):
     sock, url = listening
     app = FastAPI()
@@ -138,6 +139,7 @@ async def test_a_client_a_caller_a_pocket_and_a_chat_in_one_app(listening):
         await eve.disconnect()
 
 
+@pytest.mark.requirement("E5.mounted")
 async def test_pages_of_others_and_other_names_of_the_host_open_no_socket(listening):
     sock, url = listening
     app = FastAPI()
@@ -158,6 +160,7 @@ async def test_pages_of_others_and_other_names_of_the_host_open_no_socket(listen
                 assert "connection_info" in str(await own.recv())
 
 
+@pytest.mark.requirement("E5.mounted")
 async def test_an_app_that_ends_sends_its_clients_away_and_starts_again(listening):
     sock, url = listening
     app = FastAPI()
@@ -177,6 +180,7 @@ async def test_an_app_that_ends_sends_its_clients_away_and_starts_again(listenin
         await client.disconnect()
 
 
+@pytest.mark.requirement("E5.mounted")
 def test_the_apps_own_routes_go_first_whenever_they_were_added(settings):
     app = FastAPI()
     mount_valetkey(app, services=True, startup_functions=["own.py:setup"], public_base_url="http://127.0.0.1:8000")
@@ -198,6 +202,7 @@ def test_the_apps_own_routes_go_first_whenever_they_were_added(settings):
         assert client.get("/nowhere").status_code == 404
 
 
+@pytest.mark.requirement("hypha.4.11")
 def test_a_startup_function_that_fails_leaves_nothing(settings):
     app = FastAPI()
     with pytest.raises(StartupFailed, match=r"own.py:broken.*no database"):

@@ -1,10 +1,12 @@
 """Functions of the real client's services, and of the server's own, as tools of a Pocket in the server's process."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.rpc.place import Place, place
@@ -54,6 +56,7 @@ async def user(here: Place, name: str) -> Any:
     return (await here.caller(await here.token(name))).user
 
 
+@pytest.mark.requirement("E5.pocket")
 async def test_a_client_is_told_who_calls_a_tool_made_of_its_function(here):
     eve = await here.connect("shop", token=await here.token("eve"))
 
@@ -81,6 +84,7 @@ def hidden(amount: int, card: str, context: Any = None) -> str:
     return card
 
 
+@pytest.mark.requirement("E5.pocket")
 async def test_a_protected_service_is_for_who_may_see_it(here):
     eve = await here.connect("shop", token=await here.token("eve"))
     await eve.register_service({"id": "diary", "read": lambda: "dear diary"})
@@ -114,6 +118,24 @@ async def test_a_generator_is_a_list_and_a_failure_a_text(here):
     assert await pocket.ainvoke("math_count", {"to": 3}) == await pocket.ainvoke("own_numbers", {"to": 3}) == "[0,1,2]"
     for name in ("math_fail", "own_fail"):
         assert (await pocket.ainvoke(name, {"why": "no such day"})).endswith("ValueError: no such day")
+
+
+async def test_arrays_of_numbers_are_lists(here):
+    eve = await here.connect("shop", token=await here.token("eve"))
+
+    def table(rows: int) -> Any:
+        return {"table": np.arange(rows * 2, dtype="float32").reshape(rows, 2), "names": {"a"}}
+
+    async def rows(to: int) -> AsyncIterator[Any]:
+        for number in range(to):
+            yield np.array([number, 1], dtype="int64")
+
+    await eve.register_service({"id": "math", "config": {"visibility": "public"}, "table": table, "rows": rows})
+    pocket = Pocket()
+    await pocket.add_service("ws-user-eve/math")
+    told = await pocket.ainvoke("math_table", {"rows": 2})
+    assert json.loads(told) == {"table": [[0.0, 1.0], [2.0, 3.0]], "names": ["a"]}
+    assert json.loads(await pocket.ainvoke("math_rows", {"to": 2})) == [[0, 1], [1, 1]]
 
 
 async def test_giving_up_a_tool_gives_up_the_call(here):

@@ -62,7 +62,7 @@ async def unguarded(served: Served, doors: tuple[Door, ...]) -> set[str]:
     """The routes that answer somebody without a credential by anything but 401, or a way to sign in."""
     found = set()
     for route in [route for door in doors for route in door.routes if isinstance(route, Route)]:
-        for method in (route.methods or set()) - {"HEAD"}:
+        for method in (route.methods or {"GET", "POST"}) - {"HEAD"}:  # a class as endpoint takes all
             path = re.sub(r"\{[^}]*\}", "x", route.path)
             answer = await served.ask(method, path, headers=HTML)
             to_sign_in = answer.status == 303 and (answer.header("location") or "").startswith("/sign-in?next=")
@@ -372,3 +372,16 @@ async def test_the_root_token_is_root() -> None:
         answer = await served.ask(path="/assets/config.json", headers={"authorization": f"Bearer {'r' * 32}"})
         assert json.loads(answer.body)["user"]["id"] == "root"
         assert Secret("r" * 32)
+
+
+async def test_another_name_is_refused_with_what_the_operator_has_to_do_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serve() as served:
+        answers = [await served.ask(path="/health", host=f"hub{number}:9527") for number in range(3)]
+    for answer in answers:
+        assert answer.status == 421
+        assert "--allowed-host" in json.loads(answer.body)["detail"]
+    (line,) = [record.getMessage() for record in caplog.records if "421" in record.getMessage()]
+    assert "'hub0'" in line
+    assert "--allowed-host" in line

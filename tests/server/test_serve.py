@@ -246,3 +246,23 @@ async def test_what_the_start_tells(serving: dict[str, Any], *, issuers: bool, w
         assert any("/first-admin/" in line for line in lines) is link
         await served.identity.accounts.add("ada", Secret("a long enough password"), roles=("admin",))
         assert not any("/first-admin/" in line for line in await what_to_tell(served.identity, **about))
+
+
+ANYWHERE = "0.0.0.0"  # noqa: S104 - asked for, not listened on
+
+
+@pytest.mark.parametrize(
+    ("serving", "told"),
+    [
+        ({"host": ANYWHERE}, True),
+        ({"host": "::"}, True),
+        ({"host": ANYWHERE, "public_base_url": "https://my-org.com"}, False),
+        ({"host": ANYWHERE, "hosts": frozenset({"hub"})}, False),
+        ({"host": "192.0.2.1"}, False),
+        ({"host": "127.0.0.1"}, False),
+    ],
+)
+async def test_who_listens_to_all_without_a_name_is_told_to_name_one(serving: dict[str, Any], *, told: bool) -> None:
+    async with serve() as served:
+        lines = await what_to_tell(served.identity, serving=Serving(**serving), base_url=served.base_url, port=9527)
+    assert any("--public-base-url" in line and "--allowed-host" in line for line in lines) is told

@@ -88,10 +88,9 @@ class Instance:
             workspace=workspace,
             client=client,
             instance=self.name,
-            principal=("issuer", "ada"),
             user={"id": "ada"},
             since=self.clock.now() if since is None else since,
-            **about,
+            **{"principal": ("issuer", "ada"), **about},
         )
         who = Who(caller=NO_CALLER, workspace=workspace, peer=member.peer)
         ear = self.ears[client] = Ear()

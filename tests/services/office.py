@@ -114,12 +114,14 @@ class Office(Place):
         self.calls = Answers()
         self.others = Others()
         self.kicked: list[tuple[str, str]] = []
+        self.judged: list[str] = []
         self.events = Events(relay=self.relay, directory=self.directory, server="i1")
         self.manager = Manager(
             tokens=self.tokens,
             chain=self.chain,
             plugin=self.plugin,
             limits=self.limits,
+            audit=self.audit,
             workspaces=self.workspaces,
             sealer=self.identity.system.sealer,
             table=self.table,
@@ -132,9 +134,13 @@ class Office(Place):
             events=self.events,
             most_services=most_services,
             kick=lambda peer, reason: self.kicked.append((peer, reason)),
+            judge=self._judge,
             mesh=self.others,
         )
         self.desk = Desk(manager=self.manager, relay=self.relay, clock=self.clock)
+
+    async def _judge(self, workspace: str) -> None:
+        self.judged.append(workspace)
 
     async def who(
         self,

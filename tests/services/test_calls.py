@@ -105,6 +105,7 @@ async def begun() -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.requirement("hypha.3.2.context", "hypha.4.12")
 async def test_who_calls_is_stamped_and_a_context_of_the_callers_is_dropped(place: Place) -> None:
     ada = Peer(place, "ada")
     call = place.call(ada.service(), a=1, context={"user": "root"})
@@ -118,6 +119,7 @@ async def test_who_calls_is_stamped_and_a_context_of_the_callers_is_dropped(plac
     assert place.quiet(ada)
 
 
+@pytest.mark.requirement("W-06.services")
 async def test_a_reply_counts_only_from_whoever_was_called(place: Place) -> None:
     ada, eve = Peer(place, "ada"), Peer(place, "eve")
     call = place.call(ada.service())
@@ -157,6 +159,7 @@ async def test_what_a_client_raised_and_a_client_that_goes_are_told_apart(place:
     assert place.quiet(ada)
 
 
+@pytest.mark.requirement("X-34.services")
 async def test_a_call_that_is_given_up_is_forgotten(place: Place) -> None:
     ada = Peer(place, "ada")
     service = ada.service()
@@ -241,6 +244,7 @@ async def test_a_stream_asks_value_by_value_and_closes_what_it_leaves(place: Pla
     assert place.quiet(ada)
 
 
+@pytest.mark.requirement("E5.ticket")
 async def test_what_a_service_is_lent_ends_with_its_call_or_its_stream(place: Place) -> None:
     ended: list[str] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgpack
@@ -10,19 +11,32 @@ import pytest
 from tests.services.relay_kit import as_client, call, reference, tell
 from valetkey.errors import Denied, InvalidArguments, NotFound, RateLimited
 from valetkey.services import chunks, frames, reading
-from valetkey.services.chunks import METHODS, Room, Uploads, pieces
+from valetkey.services.chunks import METHODS, Uploads, pieces
 from valetkey.services.frames import BadFrame, Message
 from valetkey.services.relay import Stamp
+from valetkey.services.rooms import Share
 
 ME, YOU = "home/me", "home/you"
 WHOLE = 1 << 20
 LONG = call("you", "services.a.b", b"x" * 300_000)
 
 
+class Shared(Share):
+    """Room that clients share."""
+
+    def __init__(self, most: int) -> None:
+        self._counted: Counter[str] = Counter()
+        super().__init__(self._counted, {"": most})
+
+    @property
+    def used(self) -> int:
+        return self._counted[""]
+
+
 class Sending:
     """One client's pieces."""
 
-    def __init__(self, room: Room | None = None) -> None:
+    def __init__(self, room: Share | None = None) -> None:
         self.uploads = Uploads()
         self.room = room
         self.now = 0.0
@@ -60,6 +74,7 @@ def test_append_puts_a_piece_behind_the_others() -> None:
     assert sending.piece("process", "k")[0] == reading.read(LONG, sender=ME, cap=WHOLE)
 
 
+@pytest.mark.requirement("hypha.4.1", "E.shown-hostile")
 def test_what_a_piece_hides_is_judged_as_if_it_came_whole() -> None:
     forged = msgpack.packb(
         {"type": "method", "to": "you", "method": "services.a.b", "ctx": {"user": "root"}, "ws": "r"}
@@ -72,6 +87,7 @@ def test_what_a_piece_hides_is_judged_as_if_it_came_whole() -> None:
     assert (said["from"], said["ws"], said["user"]) == (ME, "home", {"id": "me"})
 
 
+@pytest.mark.requirement("hypha.4.2")
 def test_a_promise_or_a_reference_in_pieces_is_seen() -> None:
     with pytest.raises(BadFrame, match="promise"):
         Sending().whole(call("you", "services.a.b", promise={"resolve": {"_rtarget": "you"}}))
@@ -150,6 +166,7 @@ def test_pieces_for_two_peers_may_have_one_key() -> None:
     assert sending.piece("process", "k")[0] is not None
 
 
+@pytest.mark.requirement("hypha.2.pieces", "E1.caps")
 def test_all_pieces_together_have_a_cap() -> None:
     sending = Sending()
     for key in ("a", "b"):
@@ -180,6 +197,7 @@ def test_places_of_pieces_have_a_cap(index: int) -> None:
         sending.piece("set", "k", index, b"x")
 
 
+@pytest.mark.requirement("E.shown-hostile")
 def test_pieces_of_nothing_have_an_end() -> None:
     sending = Sending()
     sending.piece("create", "k")
@@ -194,6 +212,7 @@ def test_pieces_of_nothing_have_an_end() -> None:
         fill()
 
 
+@pytest.mark.requirement("E1.caps")
 def test_messages_at_once_have_a_cap_and_old_ones_make_room() -> None:
     sending = Sending()
     for at in range(chunks.MOST_SETS):
@@ -205,7 +224,7 @@ def test_messages_at_once_have_a_cap_and_old_ones_make_room() -> None:
 
 
 def test_what_nobody_goes_on_with_is_forgotten() -> None:
-    room = Room(most=WHOLE)
+    room = Shared(WHOLE)
     sending = Sending(room)
     sending.piece("create", "k")
     sending.piece("set", "k", 0, b"x" * 1000)
@@ -220,8 +239,9 @@ def test_what_nobody_goes_on_with_is_forgotten() -> None:
     sending.piece("set", "j", 1, b"x")
 
 
+@pytest.mark.requirement("E1.caps")
 def test_clients_share_the_room_and_give_it_back() -> None:
-    room = Room(most=1000)
+    room = Shared(1000)
     one, other = Sending(room), Sending(room)
     for sending in (one, other):
         sending.piece("create", "k")
@@ -249,6 +269,7 @@ def test_whoever_waits_hears_of_pieces_at_most_once_a_second() -> None:
     assert sending.piece("set", "k", 2, b"x", True) == (None, "")
 
 
+@pytest.mark.requirement("hypha.2.pieces")
 def test_a_long_message_is_cut_as_clients_put_it_together() -> None:
     stamp = Stamp(workspace="home", user={"id": "me"}, more={"via": {"url": "x"}})
     message = reading.read(call("you", "services.a.b", b"x" * (3 * frames.PIECE)), sender=ME, cap=1 << 22)

@@ -49,6 +49,7 @@ async def answered(office: Office, link: Link, message: Message) -> tuple[str, A
     return client.replies[-1]
 
 
+@pytest.mark.requirement("hypha.2.manager", "E2.functions")
 async def test_a_client_gets_the_manager_and_calls_it(office: Office):
     link = await office.join()
     kind, found = await answered(office, link, call(link, "services.built-in.get_service", "default"))
@@ -72,6 +73,7 @@ async def test_a_client_gets_the_manager_and_calls_it(office: Office):
     assert (kind, cache["message_cache"]["create"]["_rtarget"]) == ("resolve", MANAGER)
 
 
+@pytest.mark.requirement("d.errors-later")
 @pytest.mark.parametrize(
     ("name", "args", "named", "told"),
     [
@@ -98,6 +100,7 @@ async def test_what_cannot_be_done_is_told_as_the_error_it_is(
     assert (kind, text[: len(told)]) == ("reject", told)
 
 
+@pytest.mark.requirement("hypha.4.1")
 async def test_the_caller_is_whom_the_server_knows_and_not_what_the_call_says(office: Office):
     root = await office.who("root", roles=("admin",))
     link = await office.join("c1", "bob")
@@ -117,6 +120,7 @@ async def test_who_comes_from_another_instance_is_refused(office: Office):
     assert await answered(office, link, call(link, "get_env")) == ("reject", told)
 
 
+@pytest.mark.requirement("W-20.services")
 async def test_what_goes_wrong_inside_is_told_in_the_log_alone(
     office: Office, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
@@ -141,6 +145,7 @@ async def test_a_service_that_is_asked_for_too_long_is_a_timeout(office: Office)
     assert (kind, text.partition(":")[0]) == ("reject", "TimeoutError")
 
 
+@pytest.mark.requirement("hypha.2.heartbeats")
 async def test_a_call_that_lasts_beats_and_ends_with_its_answer(office: Office, monkeypatch: pytest.MonkeyPatch):
     link, go = await office.join(), asyncio.Event()
 
@@ -189,6 +194,7 @@ async def test_a_call_that_wants_no_answer_gets_none(office: Office):
     assert len(client_of(link).heard) == 1
 
 
+@pytest.mark.requirement("hypha.2.events", "W-06.services", "E2.events")
 async def test_events_are_told_to_those_of_the_workspace_who_asked(office: Office):
     ada, bob, near = await office.join("c1", "ada"), await office.join("c1", "bob"), await office.join("c2", "ada")
     wanted = ["service_added", "service_removed", "client_connected", "client_disconnected"]
@@ -226,6 +232,7 @@ async def test_a_client_that_goes_takes_its_services_along_for_those_who_asked(o
     assert [each["data"]["id"] for each in client_of(ada).events] == ["ws-user-ada/c2:calc"]
 
 
+@pytest.mark.requirement("hypha.2.events", "E2.events")
 async def test_who_unsubscribed_or_left_is_told_no_more(office: Office):
     ada = await office.join()
     await office.manager.subscribe("client_connected", who=ada.who)

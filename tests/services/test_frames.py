@@ -36,6 +36,7 @@ def promise(session: str = "s1", target: str = "me", **more: Any) -> dict[str, A
     return {**ends, "interval": 15.0, **more}
 
 
+@pytest.mark.requirement("hypha.2.frames")
 def test_a_call_goes_through_as_it_was_but_for_who_calls() -> None:
     said = through(call("home/you", "services.calc.add", 1, 2.5, b"x", {"a": None}, parent="p1"))
     assert said == {
@@ -53,6 +54,7 @@ def test_a_call_goes_through_as_it_was_but_for_who_calls() -> None:
     }
 
 
+@pytest.mark.requirement("hypha.2.frames")
 @pytest.mark.parametrize(
     ("to", "whole"),
     [("you", "home/you"), ("*", "home/*"), ("other/*", "other/*"), ("*/manager-1", "*/manager-1"), ("a|b/c", "a|b/c")],
@@ -61,6 +63,7 @@ def test_an_address_without_a_workspace_is_one_of_the_senders(to: str, whole: st
     assert read(call(to, "services.a.b")).to == whole
 
 
+@pytest.mark.requirement("hypha.4.1", "E.shown-hostile")
 @pytest.mark.parametrize("key", ["ctx", "from", "ws", "user", "_enc2", "data", "context", "type2", "via"])
 def test_keys_that_say_who_calls_are_dropped_in_either_segment(key: str) -> None:
     forged = {"user": {"id": "root", "roles": ["admin"]}, "ws": "root", "from": "*/manager-1"}
@@ -78,6 +81,7 @@ def test_keys_that_say_who_calls_are_dropped_in_either_segment(key: str) -> None
     }
 
 
+@pytest.mark.requirement("E.shown-hostile")
 @pytest.mark.parametrize(
     "to",
     ["a/b/c", "a:b", "a/b:c", "a/b@c", "", "/", "a/", "/b", "a b", "a/b\n", "a/*b", "**", None, 5, ["a"], "a" * 300],
@@ -144,6 +148,7 @@ def test_a_name_leads_to_a_function_and_never_into_one(name: str, good: bool) ->
     assert reading.is_method(name) is good
 
 
+@pytest.mark.requirement("hypha.4.2", "E.shown-hostile")
 @pytest.mark.parametrize(
     "given_promise",
     [
@@ -165,6 +170,7 @@ def test_a_promise_that_leads_anywhere_but_to_its_sender_is_refused(given_promis
         read(call("you", "services.a.b", promise=given_promise))
 
 
+@pytest.mark.requirement("hypha.2.promise")
 @pytest.mark.parametrize("target", ["me", SENDER])
 def test_a_promise_in_full_is_written_anew(target: str) -> None:
     first = {"type": "method", "to": "you", "method": "services.a.b", "session": "s1"}
@@ -180,6 +186,7 @@ def test_a_promise_in_full_is_written_anew(target: str) -> None:
     }
 
 
+@pytest.mark.requirement("hypha.2.promise")
 def test_a_promise_without_heartbeats_keeps_to_its_two_ends() -> None:
     ends = {name: each for name, each in promise().items() if name in ("resolve", "reject")}
     said = through(call("you", "services.a.b", promise={**ends, "interval": 3}))
@@ -188,6 +195,7 @@ def test_a_promise_without_heartbeats_keeps_to_its_two_ends() -> None:
     }
 
 
+@pytest.mark.requirement("hypha.2.promise")
 def test_a_promise_needs_a_session() -> None:
     with pytest.raises(BadFrame, match="session"):
         read(written({"type": "method", "to": "you", "method": "services.a.b"}, {"promise": "*", "t": 1}))
@@ -200,6 +208,7 @@ def test_heartbeats_come_neither_without_end_nor_never(t: Any, interval: float) 
     assert read(call("you", "services.a.b", t=t)).interval == interval
 
 
+@pytest.mark.requirement("hypha.2.promise")
 @pytest.mark.parametrize("t", [None, 0, -1, "5", True, float("nan"), [1]])
 def test_a_promise_in_short_says_how_often(t: object) -> None:
     with pytest.raises(BadFrame, match="has t"):
@@ -210,6 +219,7 @@ FRAME = written({"type": "method", "to": "you", "method": "services.a.b"})
 DEEP = b"\x91" * 1020 + b"\x90"
 
 
+@pytest.mark.requirement("hypha.2.frames")
 @pytest.mark.parametrize(
     "data",
     [
@@ -228,7 +238,7 @@ DEEP = b"\x91" * 1020 + b"\x90"
         FRAME + b"\x82\xa4args\x90\xd9\x04args\x91\x01",
         FRAME + b"\x81\x90\x90",
         FRAME + b"\x81\xa4args\x91\xa1\xff",
-        FRAME + b"\x81\xa4args\x91\x81\x01\x01",
+        FRAME + b"\x81\xa4args\x91\x81\x90\x01",
         FRAME + b"\x81\xa4args\xdd\xff\xff\xff\xff",
         FRAME + b"\x81\xabwith_kwargs\x01",
         b"\x84\xa4type\xa6method\xa2to\xa3you\xa2to\xa3him\xa6method\xacservices.a.b",
@@ -268,6 +278,7 @@ def test_what_a_client_could_not_read_for_its_depth_is_not_passed_on(depth: int)
         assert message.args == b"\x91" * depth + b"\x90"
 
 
+@pytest.mark.requirement("E1.caps")
 def test_a_message_has_a_cap() -> None:
     data = call("you", "services.a.b", b"x" * 1000)
     assert read(data, cap=len(data)).args
@@ -279,7 +290,7 @@ def test_a_message_has_a_cap() -> None:
     ("second", "text"),
     [
         ({"_enc": {"v": 2}, "data": b"x"}, "Encrypted"),
-        ({"args": [{1: 2}], "promise": "*", "t": 1}, "keys of maps"),
+        ({"args": [], "with_kwargs": 1, "promise": "*", "t": 1}, "true or false"),
         ({"args": {}, "promise": "*", "t": 1}, "array"),
     ],
 )
@@ -291,6 +302,20 @@ def test_a_call_that_cannot_be_passed_on_can_be_answered(second: dict[str, Any],
     assert (waits.sender, waits.to, waits.session, waits.promised) == (SENDER, "home/you", "s1", True)
 
 
+def test_keys_that_are_no_texts_are_read_and_it_is_told_that_they_are_there() -> None:
+    there, other = (read(call("you", "services.a.b", {key: 2}, 3)) for key in (1, "1"))
+    assert (there.text_keys, there.arguments()) == (False, ([{1: 2}, 3], {}))
+    assert other.text_keys is True
+
+
+def test_a_reply_that_cannot_be_read_can_be_answered_to_whoever_waits() -> None:
+    with pytest.raises(BadFrame) as caught:
+        read(written({"type": "method", "to": "you", "method": "s1.resolve"}) + b"\x81\xa4args\x91\xa1\xff")
+    waits = caught.value.call
+    assert waits is not None
+    assert (waits.method, waits.to, waits.promised) == ("s1.resolve", "home/you", False)
+
+
 def test_functions_in_arguments_are_named_wherever_they_are() -> None:
     deep = {
         "a": [{"b": reference("x/y", "services.a.f")}, reference("z", "s.c", _rclose_method="s.d")],
@@ -298,9 +323,10 @@ def test_functions_in_arguments_are_named_wherever_they_are() -> None:
     }
     assert read(call("you", "services.a.b", deep)).references == {("x/y", "services.a.f"), ("z", "s.c"), ("z", "s.d")}
     assert read(call("you", "services.a.b", "_rtarget")).references == frozenset()
-    assert frames.foreign_references(frames.packed([deep])) == {"x/y", "z"}
+    assert {target for target, _ in frames.references_in(frames.packed([deep]))} == {"x/y", "z"}
 
 
+@pytest.mark.requirement("hypha.2.frames")
 def test_arguments_are_given_by_place_and_by_name() -> None:
     message = read(
         written({"type": "method", "to": "you", "method": "services.a.b"}, {"args": [1, {"b": 2}], "with_kwargs": True})
@@ -365,6 +391,7 @@ def segments(draw: st.DrawFn) -> bytes:
     return made
 
 
+@pytest.mark.requirement("hypha.4.1", "E1.relay")
 @given(segments() | st.binary(max_size=60))
 @example(call("you", "services.a.b", DEEP))
 def test_whatever_comes_in_is_refused_or_goes_out_with_known_keys_alone(data: bytes) -> None:

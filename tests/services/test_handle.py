@@ -30,6 +30,7 @@ def server(stage: Stage) -> Server:
         chain=place.chain,
         plugin=place.plugin,
         limits=place.limits,
+        audit=place.audit,
         workspaces=place.workspaces,
         sealer=place.identity.system.sealer,
         table=stage.table,
@@ -153,6 +154,7 @@ async def test_what_a_server_without_clients_says(place: Place, tmp_path):
         await place.start(f"{other}:start")
 
 
+@pytest.mark.requirement("E2.functions")
 async def test_the_managers_functions_are_the_servers_too(server: Server, stage: Stage):
     assert server["list_clients"] is not None
     await stage.client("ada")

@@ -52,6 +52,7 @@ NEEDS: list[tuple[str, str, Ask]] = [
 LESS = {"r": None, "rw": "r", "a": "rw"}
 
 
+@pytest.mark.requirement("hypha.1.5.needs", "E2.permissions")
 @pytest.mark.parametrize(("wanted", "ask"), [each[1:] for each in NEEDS], ids=[each[0] for each in NEEDS])
 async def test_a_function_asks_for_so_much_and_no_more(office: Office, wanted: str, ask: Ask):
     hers = await office.join("c9", "owner", workspace=TEAM)
@@ -70,6 +71,7 @@ async def test_a_function_asks_for_so_much_and_no_more(office: Office, wanted: s
 GENERAL = [each for each in NEEDS if each[0] != "generate_token"]
 
 
+@pytest.mark.requirement("hypha.1.5.specialized")
 @pytest.mark.parametrize("ask", [each[2] for each in GENERAL], ids=[each[0] for each in GENERAL])
 async def test_a_token_for_one_purpose_only_is_refused(office: Office, ask: Ask):
     hers = await office.join("c9", "owner", workspace=TEAM)
@@ -79,6 +81,7 @@ async def test_a_token_for_one_purpose_only_is_refused(office: Office, ask: Ask)
         await ask(office, narrow.who)
 
 
+@pytest.mark.requirement("hypha.1.5.needs", "E2.permissions")
 @pytest.mark.parametrize(
     "ask",
     [
@@ -94,6 +97,7 @@ async def test_anonymous_callers_sign_in_first(office: Office, ask: Ask):
         await ask(office, await office.nobody())
 
 
+@pytest.mark.requirement("E2.permissions")
 async def test_who_is_no_connected_client_registers_and_subscribes_nothing(office: Office):
     who = await office.who("owner", workspace=TEAM)
     stranger = await office.who("owner", workspace=TEAM, peer=f"{TEAM}/gone")
@@ -106,6 +110,7 @@ async def test_who_is_no_connected_client_registers_and_subscribes_nothing(offic
             await office.manager.subscribe("service_added", who=caller)
 
 
+@pytest.mark.requirement("E2.permissions")
 async def test_a_program_with_a_narrowed_token_makes_itself_no_owner(office: Office):
     child = await office.who("program", {TEAM: "a"}, parent="owner", workspace=TEAM)
     with pytest.raises(Denied, match="narrowed"):
@@ -114,6 +119,7 @@ async def test_a_program_with_a_narrowed_token_makes_itself_no_owner(office: Off
         await office.manager.create_workspace({"id": "team-b"}, who=child)
 
 
+@pytest.mark.requirement("hypha.1.5.revoke-token")
 async def test_a_token_is_revoked_by_an_admin_of_the_workspace_or_its_own_bearer(office: Office):
     token = await office.manager.generate_token({"workspace": TEAM}, who=await office.who("owner", workspace=TEAM))
     writer = await office.who("writer", {TEAM: "rw", "ws-user-writer": "rw"}, workspace=TEAM)

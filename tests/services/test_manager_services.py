@@ -31,6 +31,7 @@ def ids(found: list[dict[str, Any]]) -> list[str]:
 # Registering
 
 
+@pytest.mark.requirement("hypha.2.registering", "E2.visibility")
 async def test_a_service_is_its_clients_own_and_as_it_says(office: Office):
     link = await office.join()
     config = {"visibility": "protected", "authorized_workspaces": ["ws-user-bob"], "workspace": "elsewhere", "more": 1}
@@ -57,6 +58,7 @@ async def test_a_service_is_its_clients_own_and_as_it_says(office: Office):
     assert made.info()["config"]["more"] == 1
 
 
+@pytest.mark.requirement("hypha.2.registering")
 @pytest.mark.parametrize(
     "service_id",
     ["ws-user-bob/c1:calc", f"{ADA}/c2:calc", "c2:calc", "public/c1:calc", "*/c1:calc", f"{ADA}/manager:x", "a/b/c1:d"],
@@ -71,6 +73,7 @@ async def test_an_id_that_is_another_clients_is_refused(office: Office, service_
     assert office.directory.count_of(f"{ADA}/c1") == office.directory.count_of(f"{ADA}/c2") == 0
 
 
+@pytest.mark.requirement("hypha.2.registering")
 @pytest.mark.parametrize(
     "given",
     [
@@ -98,6 +101,10 @@ async def test_an_id_that_is_another_clients_is_refused(office: Office, service_
         {"id": "s", "docs": "x" * 66_000},
         {"id": "s", "app_id": "a/b"},
         {"id": "s", "type": 5},
+        {"id": "s", "config": {"_rtype": "ndarray", "_rvalue": "zz", "_rdtype": "nope", "_rshape": [1]}},
+        {"id": "s", "config": {"help": [{"_rtype": "method", "_rtarget": "*/manager-i1", "_rmethod": "services.x.f"}]}},
+        {"id": "s", "service_schema": {"f": {"type": "function", "function": {"_rtype": "set"}}}},
+        {"id": "s", "service_schema": {"_rtype": {"type": "function"}}},
     ],
     ids=lambda given: str(given)[:40],
 )
@@ -108,6 +115,14 @@ async def test_what_can_be_no_service_is_refused(office: Office, given: dict[str
     assert office.directory.count_of(f"{ADA}/c1") == 0
 
 
+@pytest.mark.parametrize("service_id", ["my.tool", f"{ADA}/c1:my.tool", ".", "a.", ".a"])
+async def test_an_id_with_a_dot_is_refused_as_no_call_would_get_there(office: Office, service_id: str):
+    link = await office.join()
+    with pytest.raises(InvalidArguments, match=r"A-Z, a-z, 0-9, low line, hyphen.*has no dot"):
+        await office.manager.register_service({"id": service_id}, who=link.who)
+    assert office.directory.count_of(f"{ADA}/c1") == 0
+
+
 async def test_what_a_library_keeps_to_itself_is_dropped_in_silence(office: Office):
     link = await office.join()
     await office.register(link, "_rintf_abc")
@@ -115,6 +130,7 @@ async def test_what_a_library_keeps_to_itself_is_dropped_in_silence(office: Offi
     assert office.directory.count_of(f"{ADA}/c1") == 0
 
 
+@pytest.mark.requirement("hypha.2.registering")
 async def test_the_built_in_service_needs_no_permission_and_is_not_for_strangers(office: Office):
     reader = await office.join("c1", "bob", workspaces={"ws-user-bob": "r"})
     built_in = {"id": "ws-user-bob/c1:built-in", "type": "built-in", "config": {"visibility": "public"}}
@@ -129,6 +145,7 @@ async def test_the_built_in_service_needs_no_permission_and_is_not_for_strangers
         await office.manager.unregister_service("built-in", who=(await office.join("c2", "bob")).who)
 
 
+@pytest.mark.requirement("hypha.2.registering", "E1.caps")
 async def test_a_client_registers_so_many_and_no_more(office: Office):
     link = await office.join()
     await office.manager.register_service({"id": "built-in", "type": "built-in"}, who=link.who)
@@ -170,6 +187,7 @@ async def test_a_client_that_goes_while_it_registers_leaves_nothing_behind(offic
     assert office.directory.count_of(link.member.peer) == 0
 
 
+@pytest.mark.requirement("E2.visibility")
 async def test_a_singleton_is_alone_in_its_workspace(office: Office):
     first, second = await office.join("c1"), await office.join("c2")
     await office.register(first, singleton=True)
@@ -186,6 +204,7 @@ async def test_a_singleton_is_alone_in_its_workspace(office: Office):
 # Who sees what
 
 
+@pytest.mark.requirement("hypha.1.5.visibility", "E2.visibility")
 async def test_visibility_decides_who_finds_a_service(office: Office):
     ada, bob, eve = [await office.join("c1", name) for name in ("ada", "bob", "eve")]
     configs: dict[str, dict[str, Any]] = {
@@ -215,6 +234,7 @@ async def test_visibility_decides_who_finds_a_service(office: Office):
         await office.manager.list_services(ADA, True, who=bob.who)
 
 
+@pytest.mark.requirement("E2.visibility")
 async def test_whom_else_a_service_lets_in_is_told_to_those_of_its_workspace(office: Office):
     ada, bob = await office.join("c1", "ada"), await office.join("c1", "bob")
     await office.register(ada, authorized_workspaces=["ws-user-bob", "ws-user-carl"])
@@ -269,6 +289,7 @@ async def test_a_query_says_which_are_listed(office: Office, query: Any, expecte
 # Which one is meant
 
 
+@pytest.mark.requirement("hypha.2.get-service")
 async def test_one_of_several_is_chosen_as_the_caller_says(office: Office):
     links = [await office.join(name) for name in ("c1", "c2", "c3")]
     for link in links:
@@ -315,6 +336,7 @@ async def test_one_of_this_instance_goes_before_others(office: Office):
     assert found == {"c9"}
 
 
+@pytest.mark.requirement("hypha.2.get-service")
 async def test_an_app_is_named_after_the_service(office: Office):
     link = await office.join()
     await office.register(link, app_id="app-1")
@@ -329,6 +351,7 @@ async def test_what_names_no_service_is_a_bad_query(office: Office, query: Any):
         await office.manager.resolve(query, await office.who())
 
 
+@pytest.mark.requirement("d25.relay-uses-it")
 async def test_the_servers_own_services_come_first(office: Office):
     link = await office.join("c1", "ada", roles=("admin",), workspace="public")
     office.table.register(
@@ -358,6 +381,7 @@ async def test_what_another_instance_announced_just_now_is_found(office: Office)
 # Handed on
 
 
+@pytest.mark.requirement("hypha.2.get-service")
 async def test_a_service_is_handed_on_with_its_clients_functions_and_the_servers_facts(office: Office):
     ada, bob = await office.join("c1", "ada"), await office.join("c1", "bob")
     await office.register(ada, visibility="public", description="Adds.")
@@ -374,6 +398,7 @@ async def test_a_service_is_handed_on_with_its_clients_functions_and_the_servers
     assert f"{ADA}/c1" in bob.talked
 
 
+@pytest.mark.requirement("hypha.2.get-service")
 async def test_functions_are_named_as_the_caller_spells_names(office: Office):
     link = await office.join()
     await office.register(link)
@@ -392,6 +417,7 @@ async def test_functions_are_named_as_the_caller_spells_names(office: Office):
         await office.manager.get_service("calc", {"case_conversion": "title"}, who=link.who)
 
 
+@pytest.mark.requirement("hypha.2.get-service")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -419,6 +445,7 @@ async def test_a_client_that_describes_another_ones_functions_is_not_believed(of
         await office.manager.get_service(f"{ADA}/calc", who=bob.who)
 
 
+@pytest.mark.requirement("hypha.2.manager")
 async def test_the_manager_gives_itself(office: Office):
     link = await office.join()
     for query in ("~", "public/~"):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import replace
 
+import msgpack
 import pytest
 
 from tests.services.mesh_kit import call, circle, quiet, reply
@@ -11,9 +12,10 @@ from valetkey.model.needs import Need, Needs
 from valetkey.model.services import Registered
 from valetkey.services import mesh, packing, streams
 from valetkey.services.frames import Message
-from valetkey.services.relay import NOBODY, Stamp
+from valetkey.services.relay import NOBODY, ServiceLoan, Stamp
 
 
+@pytest.mark.requirement("E4.across")
 async def test_clients_and_services_of_one_are_known_to_all():
     async with circle("a", "b", "c") as (_, a, b, c):
         a.client("ada")
@@ -129,6 +131,7 @@ async def test_both_may_send_more_than_may_be_under_way_at_the_same_time():
                 await quiet()
 
 
+@pytest.mark.requirement("E4.dies")
 async def test_a_silent_instance_is_dropped_and_calls_to_it_fail():
     async with circle("a", "b") as (all_, a, b):
         ada = a.client("ada")
@@ -189,6 +192,7 @@ async def test_beats_of_a_former_life_do_not_put_the_present_one_out():
         assert a.services == ["lab/bob:echo"]
 
 
+@pytest.mark.requirement("E4.outage")
 @pytest.mark.parametrize("what", ["register", "leave", "answer"])
 async def test_what_was_lost_is_noticed_and_told_anew_and_calls_between_the_two_fail(what):
     async with circle("a", "b") as (all_, a, b):
@@ -218,6 +222,7 @@ async def test_what_was_lost_is_noticed_and_told_anew_and_calls_between_the_two_
         assert b.ears["bob"].methods[-1] == "services.echo.say"
 
 
+@pytest.mark.requirement("E4.outage")
 async def test_while_the_bus_is_away_calls_fail_at_once_and_all_is_well_when_it_is_back():
     async with circle("a", "b") as (all_, a, b):
         ada = a.client("ada")
@@ -264,6 +269,7 @@ async def test_one_that_was_taken_for_dead_and_replaced_is_not_believed_in_any_m
         assert a.peers == ["lab/bea"]
 
 
+@pytest.mark.requirement("E4.sealed")
 async def test_replayed_and_forged_messages_change_nothing_and_are_logged(caplog):
     async with circle("a", "b") as (all_, a, b):
         ada, cat = a.client("ada"), b.client("cat")
@@ -293,6 +299,7 @@ async def test_replayed_and_forged_messages_change_nothing_and_are_logged(caplog
         assert a.ears["ada"].methods == ["s1.resolve"]
 
 
+@pytest.mark.requirement("E4.sealed")
 async def test_an_instance_with_another_key_says_nothing_here_and_hears_nothing():
     async with circle("a") as (all_, a):
         a.client("ada")
@@ -302,6 +309,7 @@ async def test_an_instance_with_another_key_says_nothing_here_and_hears_nothing(
         assert (a.peers, stranger.peers) == (["lab/ada"], ["lab/eve"])
 
 
+@pytest.mark.requirement("E4.sealed")
 async def test_nothing_on_the_bus_is_readable():
     async with circle("a", "b") as (_, a, b):
         a.client("ada", workspace="hush-hush")
@@ -313,6 +321,7 @@ async def test_nothing_on_the_bus_is_readable():
         assert not any(word in wire for word in (b"hush-hush", b"secret", b"canary", b"lab"))
 
 
+@pytest.mark.requirement("E4.twins")
 async def test_of_two_clients_with_one_address_the_newer_stays_on_all_instances():
     async with circle("a", "b", "c") as (_, a, b, c):
         older = a.client("twin", since=100)
@@ -329,6 +338,44 @@ async def test_of_two_clients_with_one_address_the_newer_stays_on_all_instances(
         assert c.peers == ["lab/twin"]
 
 
+@pytest.mark.requirement("E4.twins")
+async def test_of_two_users_clients_with_one_address_the_older_stays_on_all_instances():
+    async with circle("a", "b", "c") as (_, a, b, c):
+        older = a.client("twin", since=100)
+        newer = b.client("twin", since=101, principal=("issuer", "eve"))
+        await quiet()
+        assert [each.directory.member("lab/twin").instance for each in (a, b, c)] == ["a", "a", "a"]
+        assert (a.cut, b.cut) == ([], [newer])
+        assert a.relay.link("lab/twin") is older
+        b.relay.detach(newer)
+        await quiet()
+        assert c.peers == ["lab/twin"]
+
+
+async def test_what_a_service_is_lent_for_a_stream_does_not_end_with_the_reply_from_another_instance():
+    async with circle("a", "b") as (_, a, b):
+        ended: list[str] = []
+
+        async def lend(service, _who):
+            return ServiceLoan(told={}, end=lambda: ended.append(service.id))
+
+        needs = Needs(((Need(provider="github", scopes=frozenset()),),))
+        a.relay.lend = lend
+        ada, bob = a.client("ada"), b.client("bob")
+        for name in ("echo", "stream"):
+            b.service("bob", name, visibility="public", needs=needs)
+        await quiet()
+        given = {"_rtype": "generator", "_rtarget": "lab/bob", "_rmethod": "g.2222222222222222222222"}
+        for name, value in {"stream": given, "echo": 1}.items():
+            await a.relay.receive(ada, call(ada, "lab/bob", name, method=f"services.{name}.say"))
+            await quiet()
+            await b.relay.receive(bob, reply(name, "lab/ada", value))
+            await quiet()
+        assert a.ears["ada"].methods == ["stream.resolve", "echo.resolve"]
+        assert ended == ["echo"]
+
+
+@pytest.mark.requirement("E4.twins")
 async def test_who_takes_the_place_of_a_known_client_stays_whatever_the_clocks_say():
     async with circle("a", "b") as (_, a, b):
         before = a.client("twin", since=1000)
@@ -398,13 +445,61 @@ async def test_too_much_for_one_is_dropped_and_its_callers_are_told(monkeypatch,
         await quiet()
         monkeypatch.setattr(streams, "MOST_WAITING", 10_000)
         await a.relay.receive(ada, call(ada, "bob"))
-        a.relay.send(Message(method="m", to="lab/bob", sender="lab/ada", args=bytes(20_000)), NOBODY)
+        a.mesh.tell("whatever", data=bytes(20_000))
         await quiet()
         assert a.ears["ada"].methods == ["s1.reject"]
         assert any("too much waits" in record.getMessage().lower() for record in caplog.records)
         await a.relay.receive(ada, call(ada, "bob", "s2"))
         await quiet()
         assert b.ears["bob"].methods[-1] == "services.echo.say"
+
+
+@pytest.mark.requirement("E4.across", "W-07")
+async def test_a_flood_to_another_instance_is_refused_and_fails_no_call_of_others(monkeypatch):
+    monkeypatch.setattr(streams, "MOST_WAITING", 2_000_000)
+    async with circle("a", "b") as (_, a, b):
+        ada, bob, cyd = a.client("ada"), b.client("bob"), a.client("cyd")
+        b.service("bob", "echo", visibility="public")
+        eves = [a.client(f"eve{number}", workspace=f"away{number}") for number in range(8)]
+        for number, eve in enumerate(eves):
+            eve.stamp = Stamp(workspace="away", user={"id": f"eve{number}", "is_anonymous": True})
+        cyd.stamp = Stamp(workspace="lab", user={"id": "cyd", "is_anonymous": False})
+        await quiet()
+        await a.relay.receive(ada, call(ada, "bob", "s1"))
+        await quiet()
+        data = msgpack.packb([bytes(300_000)])
+        for number in range(4):  # faster than the bus takes it
+            for eve in eves:
+                await a.relay.receive(eve, call(eve, "lab/bob", f"e{number}", args=data))
+        refused = [a.ears[f"eve{number}"].heard for number in range(8)]
+        assert sum(map(len, refused)) == 4 * 8 - 3, "all whom nobody knows have half of it"
+        assert b"RateLimited" in refused[0][0][0].args
+        await a.relay.receive(cyd, call(cyd, "bob", "c1", args=data))
+        assert a.ears["cyd"].heard == []
+        await quiet()
+        assert len(b.ears["bob"].methods) == 1 + 3 + 1
+        await b.relay.receive(bob, reply("s1", "lab/ada", 7))
+        await quiet()
+        assert a.ears["ada"].methods == ["s1.resolve"]
+        await a.relay.receive(eves[0], call(eves[0], "lab/bob", "again", args=data))
+        await quiet()
+        assert len(b.ears["bob"].methods) == 1 + 3 + 1 + 1, "what was said counts no more"
+
+
+async def test_whoever_waits_for_a_reply_that_is_not_brought_is_told_so(monkeypatch):
+    monkeypatch.setattr(streams, "MOST_WAITING", 2_000_000)
+    async with circle("a", "b") as (_, a, b):
+        ada, bob = a.client("ada"), b.client("bob")
+        b.service("bob", "echo")
+        await quiet()
+        for number in range(3):
+            await a.relay.receive(ada, call(ada, "bob", f"s{number}"))
+        await quiet()
+        for number in range(3):
+            await b.relay.receive(bob, reply(f"s{number}", "lab/ada", bytes(400_000)))
+        await quiet()
+        assert a.ears["ada"].methods == ["s0.resolve", "s1.reject", "s2.reject"]
+        assert b"RateLimited" in a.ears["ada"].heard[-1][0].args
 
 
 def test_services_come_out_as_they_went_in():

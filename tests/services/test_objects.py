@@ -24,6 +24,7 @@ async def stage(place: Place) -> AsyncIterator[Stage]:
         yield made
 
 
+@pytest.mark.requirement("E1.objects")
 async def test_functions_are_called_with_arguments_by_place_and_by_name(stage: Stage):
     async def add(a: int, b: int = 2) -> int:
         return a + b
@@ -46,6 +47,7 @@ async def test_an_id_with_dots_and_arguments_called_like_methods_of_dicts(stage:
     assert await service.f(items=1, keys=2) == [1, 2]
 
 
+@pytest.mark.requirement("hypha.4.1", "d25.relay-uses-it", "E2.visibility")
 async def test_context_is_of_the_stamp_and_nothing_that_a_caller_gives_stands_in_for_it(stage: Stage):
     def whoami(data=None, context=None):
         return context
@@ -70,6 +72,7 @@ async def test_context_is_of_the_stamp_and_nothing_that_a_caller_gives_stands_in
     assert await some.other() == "plain"
 
 
+@pytest.mark.requirement("E1.objects")
 async def test_values_of_all_kinds_come_and_go(stage: Stage):
     @dataclasses.dataclass
     class Point:
@@ -106,6 +109,7 @@ async def test_long_arguments_and_results(stage: Stage):
     assert await service.make(100_000) == b"\x05" * 100_000
 
 
+@pytest.mark.requirement("E1.objects")
 async def test_callbacks_are_called_from_the_loop_and_from_threads(stage: Stage):
     async def on_loop(callback):
         return [await callback(each) for each in range(3)]
@@ -130,6 +134,7 @@ async def test_callbacks_are_called_from_the_loop_and_from_threads(stage: Stage)
         await service.on_loop(fails)
 
 
+@pytest.mark.requirement("hypha.2.references")
 async def test_generators_are_read_value_by_value_and_closed(stage: Stage):
     closed = asyncio.Event()
 
@@ -164,6 +169,7 @@ async def test_generators_are_read_value_by_value_and_closed(stage: Stage):
     assert not stage.objects.rpc("public")._object_store.keys() - {"services"}, "nothing is kept"
 
 
+@pytest.mark.requirement("d.errors-later")
 async def test_failures_are_told_without_traceback_and_errors_of_ours_as_their_kind(stage: Stage, caplog):
     def fails():
         raise LookupError("for https://ada:secret@example.com")
@@ -187,6 +193,7 @@ async def test_failures_are_told_without_traceback_and_errors_of_ours_as_their_k
     assert "secret" not in caplog.text
 
 
+@pytest.mark.requirement("d25.relay-uses-it")
 async def test_a_protected_service_is_there_for_those_who_may_read_in_its_workspace(stage: Stage):
     stage.register("ws-user-local|ada", id="mine", config={}, f=lambda: "yes")
     stage.register("ws-user-local|ada", id="shared", config={"authorized_workspaces": ["ws-user-local|eve"]}, f=len)
@@ -199,6 +206,7 @@ async def test_a_protected_service_is_there_for_those_who_may_read_in_its_worksp
     assert await (await eve.service("ws-user-local|ada/server:shared")).f("abc") == 3
 
 
+@pytest.mark.requirement("E1.objects")
 @pytest.mark.parametrize(
     "method",
     [
@@ -289,6 +297,7 @@ async def test_a_reply_is_taken_from_nobody_but_whom_the_call_went_to(stage: Sta
     assert await asked == "of ada"
 
 
+@pytest.mark.requirement("hypha.4.2")
 @pytest.mark.parametrize("target", ["ws-user-local|ada/ada-1", "ada-1", "public/ada-1"])
 async def test_a_function_that_is_given_is_the_callers_own(stage: Stage, target):
     """The server acts as root: it must not be led to call somebody else's function."""
@@ -390,6 +399,7 @@ async def test_one_client_has_so_many_calls_at_once(stage: Stage, monkeypatch):
     await asyncio.wait(calls)
 
 
+@pytest.mark.requirement("hypha.2.heartbeats")
 async def test_a_call_that_takes_long_is_kept_alive(stage: Stage):
     go = asyncio.Event()
     stage.register(id="s", wait=go.wait)
@@ -423,6 +433,7 @@ async def test_many_calls_leave_nothing_behind(stage: Stage):
     assert not stage.objects.rpc("public")._object_store.keys() - {"services"}
 
 
+@pytest.mark.requirement("hypha.2.library")
 async def test_closing_leaves_no_task_and_the_loops_handler_as_it_was(place: Place):
     loop = asyncio.get_running_loop()
 
@@ -440,6 +451,7 @@ async def test_closing_leaves_no_task_and_the_loops_handler_as_it_was(place: Pla
     loop.set_exception_handler(None)
 
 
+@pytest.mark.requirement("hypha.2.library")
 def test_the_library_leaves_logging_alone():
     program = (
         "import logging; from valetkey.services import library; library.load();"

@@ -1,5 +1,6 @@
 """What is stopped, accounts, workspaces and the audit log, in every store."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -92,10 +93,10 @@ async def test_workspaces_are_kept_whole(identity):
     found.owners.append("eve")
     assert await identity.workspaces.get(workspace.id) == workspace
     other = a_workspace(id="ws-0")
-    assert await identity.workspaces.save(other) is False
+    assert await identity.workspaces.save(other, was=other) is False
     await identity.workspaces.insert(other)
     newer = workspace.model_copy(update={"owners": ["bob"], "read_only": True, "config": {"\0": [1.5]}})
-    assert await identity.workspaces.save(newer) is True
+    assert await identity.workspaces.save(newer, was=workspace) is True
     assert await identity.workspaces.page() == sorted([other, newer], key=lambda each: each.id)
     assert await identity.workspaces.page(after="ws-0", limit=1) == [newer]
     assert await identity.workspaces.delete(workspace.id) is True
@@ -103,6 +104,20 @@ async def test_workspaces_are_kept_whole(identity):
     assert await identity.workspaces.get(workspace.id) is None
     with pytest.raises(InvalidArguments, match="no JSON"):
         await identity.workspaces.insert(a_workspace(config={"loop": object()}))
+
+
+async def test_of_two_who_change_a_workspace_at_the_same_moment_one_is_told_so(identity):
+    await identity.workspaces.insert(a_workspace(id="ws-both"))
+    one, two = [await identity.workspaces.get("ws-both") for _ in range(2)]
+    first = one.model_copy(update={"config": {**one.config, "a": 1}})
+    second = two.model_copy(update={"config": {**two.config, "b": 2}})
+    saved = await asyncio.gather(identity.workspaces.save(first, was=one), identity.workspaces.save(second, was=two))
+    assert sorted(saved) == [False, True]
+    kept = await identity.workspaces.get("ws-both")
+    assert kept in (first, second)
+    assert await identity.workspaces.save(second, was=two) is False
+    assert await identity.workspaces.save(one, was=kept) is True
+    assert await identity.workspaces.save(second, was=two) is True
 
 
 async def test_the_log_grows_by_whole_batches_or_not_at_all(identity):

@@ -39,6 +39,7 @@ def tool_of(parameters):
     return tool
 
 
+@pytest.mark.requirement("E5.pocket")
 async def test_a_function_of_a_service_is_a_tool(services):
     pocket = Pocket()
     (tool,) = await pocket.add_service("shop/greeter")
@@ -60,6 +61,7 @@ async def test_a_function_of_a_service_is_a_tool(services):
     assert 0.9 * tool.deadline < call.deadline < tool.deadline
 
 
+@pytest.mark.requirement("E5.pocket")
 async def test_who_calls_goes_along_and_is_never_an_argument(services):
     pocket = Pocket()
     await pocket.add_service("shop/greeter")
@@ -74,6 +76,7 @@ async def test_who_calls_goes_along_and_is_never_an_argument(services):
     assert len(services.calls) == 2
 
 
+@pytest.mark.requirement("X-28.services")
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -102,6 +105,7 @@ def test_an_argument_stands_for_no_function_of_another_program():
             tool_of({}).bind(arguments)
 
 
+@pytest.mark.requirement("X-28.services")
 def test_a_schema_stands_alone_with_what_it_refers_to():
     point = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
     given = {
@@ -171,6 +175,7 @@ def test_what_has_no_functions_is_no_tool(more):
         tools_of(greeter(**more), service="shop/greeter", services=Services)
 
 
+@pytest.mark.requirement("X-31.services")
 @pytest.mark.parametrize(
     "change",
     [

@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import replace
 
-from tests.stores.values import ADA, BOB, Stores, a_connection, a_revocation, an_interaction
+from tests.stores.values import ADA, BOB, Stores, a_connection, a_revocation, a_workspace, an_interaction
 from tests.vault.keys import FULL, Dice, a_ring
 from valetkey.model.connections import Connection, Credential, key_id_of
 from valetkey.model.events import Event
@@ -13,6 +13,7 @@ from valetkey.testing.clock import ManualClock
 from valetkey.vault.held import Holdings
 from valetkey.vault.reseal import Resealer
 from valetkey.vault.seal import Sealer
+from valetkey.vault.variables import ENVIRONS, bound, written
 
 _numbers = itertools.count()
 
@@ -65,6 +66,7 @@ class Vault:
             connections=stores.connections,
             interactions=stores.interactions,
             revocations=stores.revocations,
+            workspaces=stores.identity.workspaces,
             leaders=stores.leaders,
             sealer=self.sealer,
             clock=self.clock,
@@ -75,6 +77,7 @@ class Vault:
             connections=stores.connections,
             interactions=stores.interactions,
             revocations=stores.revocations,
+            workspaces=stores.identity.workspaces,
             tokens=stores.identity.tokens,
             audit=stores.identity.audit,
             journal=self.journal,
@@ -116,6 +119,17 @@ class Vault:
         sealed = self.sealer.seal_revocation(FULL, revocation_id=row.id, owner=row.owner, provider=row.provider)
         row = replace(row, sealed=sealed)
         await self.stores.revocations.add(row)
+        return row
+
+    async def share(self, count: int = 2):
+        """One more workspace, with that many variables."""
+        row = a_workspace(id=f"ws-{next(_numbers)}")
+        kept = {
+            f"V{number}": written(self.sealer.seal(Secret(f"{row.id} {number}"), bound=bound(row.id, f"V{number}")))
+            for number in range(count)
+        }
+        row = row.model_copy(update={"config": {**row.config, ENVIRONS: kept}})
+        assert await self.stores.identity.workspaces.insert(row)
         return row
 
     async def fill(self, count: int = 3) -> None:

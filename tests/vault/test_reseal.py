@@ -21,10 +21,13 @@ from valetkey.adapters.system import SystemClock
 from valetkey.errors import KeyUnavailable, VaultError
 from valetkey.model.connections import Cause, Health, Sealed, Standing, key_id_of
 from valetkey.model.events import Resealed, Unreadable
+from valetkey.secret import Secret
+from valetkey.services.environs import Environs
 from valetkey.testing.clock import ManualClock
 from valetkey.vault import held, reseal
 from valetkey.vault.held import Held
 from valetkey.vault.reseal import TTL, WORK, Progress
+from valetkey.vault.variables import bound, written
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -98,6 +101,71 @@ async def test_what_a_newer_version_wrote_into_a_credential_stays(vault):
     await newer.resealer.walk()
     (row,) = await vault.stores.connections.page()
     assert newer.sealer.open(row.sealed, bound).reveal().endswith(',"of_tomorrow":[1]}')
+
+
+async def test_the_variables_of_workspaces_are_sealed_anew(vault):
+    """R-23: rows of a workspace hold secrets, too."""
+    row, plain = await vault.share(3), await vault.share(0)
+    newer = rotated(vault, "k2", "k1")
+    assert (await newer.holdings.count())["k1"] == Held(variables=3)
+    assert (await newer.holdings.count())["k1"].needed
+    told: list[Progress] = []
+    assert await newer.resealer.walk(told.append) == Progress(done=1)
+    assert await newer.holdings.count() == {"k2": Held(variables=3)}
+    alone = rotated(vault, "k2")  # the old key has been removed
+    kept = await vault.stores.identity.workspaces.get(row.id)
+    assert Environs(alone.sealer).all(kept) == {f"V{number}": f"{row.id} {number}" for number in range(3)}
+    assert kept.model_copy(update={"config": row.config}) == row
+    assert await vault.stores.identity.workspaces.get(plain.id) == plain
+    assert await newer.resealer.walk() == Progress()
+
+
+async def test_a_variable_that_does_not_open_does_not_stop_the_others(vault):
+    row = await vault.share(2)
+    lost = rotated(vault, "gone")
+    config = dict(row.config)
+    config["environs"] = {
+        **config["environs"],
+        "LOST": written(lost.sealer.seal(Secret("x"), bound=bound(row.id, "LOST"))),
+        "ODD": "no base64",
+    }
+    mixed = row.model_copy(update={"config": config})
+    assert await vault.stores.identity.workspaces.save(mixed, was=row)
+    newer = rotated(vault, "k2", "k1")
+    progress = await newer.resealer.walk()
+    assert (progress.done, progress.failed) == (0, 1)
+    assert await newer.holdings.count() == {
+        "": Held(variables=1),
+        "gone": Held(variables=1),
+        "k2": Held(variables=2),
+    }
+    assert [event.what for event in newer.events.seen if isinstance(event, Unreadable)] == ["workspace"]
+
+
+async def test_a_variable_that_is_set_while_its_row_is_sealed_anew_stays(vault, monkeypatch):
+    """Whatever somebody saved meanwhile stays: the row is walked again."""
+    row = await vault.share(1)
+    newer = rotated(vault, "k2", "k1")
+    store = vault.stores.identity.workspaces
+    reseal, others = newer.sealer.reseal, []
+
+    def meanwhile(sealed, place):
+        others.append(place)
+        return reseal(sealed, place)
+
+    async def save(newer_row, *, was, plain=store.save):
+        if len(others) == 1:
+            newest = (await store.get(row.id)).model_copy(deep=True)
+            Environs(vault.sealer).put(newest, "NEW", "from elsewhere")
+            assert await plain(newest, was=await store.get(row.id))
+            others.append("somebody")
+        return await plain(newer_row, was=was)
+
+    monkeypatch.setattr(newer.sealer, "reseal", meanwhile)
+    monkeypatch.setattr(store, "save", save)
+    assert (await newer.resealer.walk()).left == 0
+    kept = await store.get(row.id)
+    assert Environs(rotated(vault, "k2").sealer).all(kept) == {"V0": f"{row.id} 0", "NEW": "from elsewhere"}
 
 
 @pytest.mark.requirement("B3.lost-key")

@@ -33,6 +33,7 @@ class Process:
             "connections": self.stores.connections,
             "interactions": self.stores.interactions,
             "revocations": self.stores.revocations,
+            "workspaces": self.stores.identity.workspaces,
         }
         identity = self.stores.identity
         self.holdings = Holdings(

@@ -26,6 +26,7 @@ def test_what_is_said_is_opened_with_who_said_it_and_where_it_stands(to):
         assert (said.plain, said.sender, said.to, said.stream, said.number) == (b"hello", A, to, stream, number)
 
 
+@pytest.mark.requirement("E4.sealed")
 def test_nothing_is_taken_twice_nor_after_what_follows_it():
     a, b = wires()
     first, second, other = (a.seal(b"x", to=B, stream=stream, number=n) for stream, n in ((1, 1), (1, 2), (2, 1)))
@@ -36,6 +37,7 @@ def test_nothing_is_taken_twice_nor_after_what_follows_it():
     assert b.open(a.seal(b"x", to=ALL, stream=0, number=1)).number == 1  # counted by itself
 
 
+@pytest.mark.requirement("E4.sealed")
 def test_what_is_for_another_or_for_another_life_or_one_s_own_is_refused():
     a, b = wires()
     data = a.seal(b"x", to=B, stream=1, number=1)
@@ -46,6 +48,7 @@ def test_what_is_for_another_or_for_another_life_or_one_s_own_is_refused():
     b.open(data)
 
 
+@pytest.mark.requirement("E4.sealed")
 def test_each_byte_counts():
     a, b = wires()
     data = a.seal(b"hello", to=B, stream=1, number=1)

@@ -73,6 +73,7 @@ async def test_the_page_says_who_what_and_until_when(browser, node, site, scheme
     assert (owner.subject, user_id, lending.service) == ("local|ann", "local|ann", "ws-user-bob/sums")
 
 
+@pytest.mark.requirement("E.lend-page")
 async def test_what_the_service_calls_itself_is_text_only_and_another_person_sees_nothing(browser, site):
     served, base = site
     link = await asked(served, title=NASTY, runs=NASTY, accounts=((NASTY, NASTY, (NASTY,), (NASTY,)),))

@@ -19,6 +19,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 LONGEST_URL = 16_384
 LONGEST_HOST = 253  # RFC 1035 §2.3.4
 HIGHEST_PORT = 65_535
+MOST_GOOD = 1024  # places that are remembered as good
 
 # RFC 3986 §3, narrowed to what we send: an authority is a host and perhaps a port.
 _URL = re.compile(
@@ -138,15 +139,22 @@ def parse(url: str) -> Target:
         raise BlockedAddress("Only https:// and, on loopback, http:// URLs may be called. Correct the URL.")
     if "@" in parts["authority"]:
         raise BlockedAddress("A URL names a user before its host. Put credentials into the connection instead.")
-    authority = _AUTHORITY.fullmatch(parts["authority"])
+    host, port, address = _authority(parts["authority"], scheme)
+    path = (parts["path"] or "/") + (parts["query"] or "")
+    return Target(scheme=scheme, host=host, port=port, path=path, address=address)
+
+
+@lru_cache(maxsize=1024)
+def _authority(text: str, scheme: str) -> tuple[str, int, Address | None]:
+    """Host and port; the same text is always the same place."""
+    authority = _AUTHORITY.fullmatch(text)
     if authority is None:
         raise BlockedAddress("A URL's host cannot be read: expected https://host or https://host:port.")
     host, address = _host(authority["host"].lower())
     port = int(authority["port"] or DEFAULT_PORTS[scheme])
     if not 1 <= port <= HIGHEST_PORT:
         raise BlockedAddress(f"{host} was named with a port outside 1 to 65535. Correct the URL.")
-    path = (parts["path"] or "/") + (parts["query"] or "")
-    return Target(scheme=scheme, host=host, port=port, path=path, address=address)
+    return host, port, address
 
 
 def origin_of(url: str) -> str:
@@ -200,6 +208,7 @@ class AddressRules:
 
     def __init__(self, allowed_hosts: Iterable[str] = ()) -> None:
         self._allowed = frozenset(_entry(text) for text in allowed_hosts)
+        self._good: set[tuple[str, str, int, Trust]] = set()
 
     def judge_url(self, url: str, trust: Trust) -> Target:
         """Judge what can be judged before the name is resolved.
@@ -208,6 +217,16 @@ class AddressRules:
             BlockedAddress: the URL may not be called under this trust.
         """
         target = parse(url)
+        # The rules never change: a place that was good under a trust is good again, whatever the path.
+        place = target.scheme, target.host, target.port, trust
+        if place not in self._good:
+            self._judge(target, trust)
+            if len(self._good) >= MOST_GOOD:
+                self._good.clear()
+            self._good.add(place)
+        return target
+
+    def _judge(self, target: Target, trust: Trust) -> None:
         host, port, address = target.host, target.port, target.address
         local = is_loopback_name(host)
         loopback = local or (address is not None and reach_of(address) is Reach.LOOPBACK)
@@ -227,7 +246,6 @@ class AddressRules:
             )
         if address is not None:
             self.judge_addresses([str(address)], scheme=target.scheme, host=host, port=port, trust=trust)
-        return target
 
     def judge_addresses(
         self, found: Sequence[str], *, scheme: str, host: str, port: int, trust: Trust

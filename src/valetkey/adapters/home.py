@@ -121,6 +121,10 @@ class HomeLoop:
         outcome = self._start(asyncio.get_running_loop(), work) if self._at_home() else self._submit(work)
         outcome.add_done_callback(_log_failure)
 
+    def here(self) -> bool:
+        """Whether the running loop is the home, and takes work: then it need not be handed in."""
+        return not self._closing and self._at_home()
+
     def close(self) -> None:
         """Cancel what runs and end the thread and its loop; an adopted loop goes on without us.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import httpcore2
 
 from valetkey.adapters.addresses import LOOPBACK_ADDRESSES, AddressRules, Target, is_address, is_loopback_name
+from valetkey.adapters.http_socket import NetworkStream, connect_tcp, system_resolve
 from valetkey.adapters.http_stream import StreamedAnswer, timed
 from valetkey.adapters.http_wire import check, failed, head_of, headers_of
 from valetkey.errors import BlockedAddress, ExchangeFailed, InvalidArguments, InvalidSetting
@@ -26,7 +26,7 @@ from valetkey.ports.world import Home, Request, Response, StreamRequest, Trust
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """A host name and a port to addresses; raises OSError where there are none."""
 
-Connector = Callable[[str, int], Awaitable[httpcore2.AsyncNetworkStream]]
+Connector = Callable[[str, int], Awaitable[NetworkStream]]
 """An address and a port to an open stream; raises OSError or httpcore2.ConnectError."""
 
 MOST_CONNECTIONS = 256
@@ -35,7 +35,16 @@ IDLE_SECONDS = 4.0  # shorter than the 5 s after which common servers close
 ATTEMPT_SECONDS = 3.0  # for each address that has another one after it
 
 _BROKEN = (httpcore2.ProtocolError, httpcore2.NetworkError, OSError)
-_exchanging: ContextVar[bool] = ContextVar("valetkey_exchanging", default=False)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """Whether anything of a request was sent."""
+
+    yes: bool = False
+
+
+_exchanging: ContextVar[_Sent | None] = ContextVar("valetkey_exchanging", default=None)
 
 
 class HttpClient:
@@ -67,8 +76,8 @@ class HttpClient:
         self._home = home
         self._rules = AddressRules(allowed_hosts)
         self._ca_file = ca_file
-        self._resolve = resolve or _resolve
-        self._connect = connect or httpcore2.AnyIOBackend().connect_tcp
+        self._resolve = resolve or system_resolve
+        self._connect = connect or connect_tcp
         self._tls: ssl.SSLContext | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pools: dict[tuple[Trust, str, bool], httpcore2.AsyncConnectionPool] = {}
@@ -116,24 +125,19 @@ class HttpClient:
             await self._home.run(self._arrive)
         if self._loop is not asyncio.get_running_loop():
             raise InvalidArguments("A streamed exchange stays on the loop that owns the sockets. Ask for it there.")
-        sent = False
-
-        async def trace(event: str, _: dict[str, Any]) -> None:
-            nonlocal sent
-            sent = sent or event == "http11.send_request_headers.started"
-
+        sent = _Sent()
         limit = asyncio.timeout(request.deadline)
         body = request.body if isinstance(request.body, bytes) else timed(request, limit, request.body)
-        outgoing = _outgoing(request.method, target, headers, body, trace)
-        quiet = _exchanging.set(True)
+        outgoing = _outgoing(request.method, target, headers, body)
+        quiet = _exchanging.set(sent)
         try:
             async with limit:
                 pool = self._pool(request.trust, target.scheme, streams=True)
                 answer = await pool.handle_async_request(outgoing)
         except TimeoutError:
-            raise failed(target, f"gave no answer within {request.deadline:g} s", sent=sent, late=True) from None
+            raise failed(target, f"gave no answer within {request.deadline:g} s", sent=sent.yes, late=True) from None
         except _BROKEN:
-            raise failed(target, "broke off, or its answer is not HTTP", sent=sent) from None
+            raise failed(target, "broke off, or its answer is not HTTP", sent=sent.yes) from None
         finally:
             _exchanging.reset(quiet)
         try:
@@ -167,14 +171,9 @@ class HttpClient:
         self._loop = asyncio.get_running_loop()
 
     async def _exchange(self, request: Request, target: Target, headers: list[tuple[bytes, bytes]]) -> Response:
-        sent = False
-
-        async def trace(event: str, _: dict[str, Any]) -> None:
-            nonlocal sent
-            sent = sent or event == "http11.send_request_headers.started"
-
-        outgoing = _outgoing(request.method, target, headers, request.body, trace)
-        quiet = _exchanging.set(True)
+        sent = _Sent()
+        outgoing = _outgoing(request.method, target, headers, request.body)
+        quiet = _exchanging.set(sent)
         begun = _Begun()
         try:
             async with asyncio.timeout(request.deadline):
@@ -187,10 +186,10 @@ class HttpClient:
             if begun.status and not request.whole:
                 return begun.response()
             what = f"gave no whole answer within {request.deadline:g} s"
-            raise failed(target, what, sent=sent, late=True) from None
+            raise failed(target, what, sent=sent.yes, late=True) from None
         except _BROKEN:
             # Without its cause: the library quotes the header lines that it could not read.
-            raise failed(target, "broke off, or its answer is not HTTP", sent=sent) from None
+            raise failed(target, "broke off, or its answer is not HTTP", sent=sent.yes) from None
         finally:
             _exchanging.reset(quiet)
 
@@ -277,9 +276,9 @@ class _CheckedNetwork(httpcore2.AsyncNetworkBackend):
 
 
 class _Stream(httpcore2.AsyncNetworkStream):
-    """A connected stream, until TLS is on it."""
+    """A connected stream. Whose request is sent on it is told so before."""
 
-    def __init__(self, stream: httpcore2.AsyncNetworkStream, host: str) -> None:
+    def __init__(self, stream: NetworkStream, host: str) -> None:
         self._stream = stream
         self._host = host
 
@@ -287,7 +286,13 @@ class _Stream(httpcore2.AsyncNetworkStream):
         return await self._stream.read(max_bytes, timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._stream.write(buffer, timeout)
+        sent = _exchanging.get()
+        if sent is not None:
+            sent.yes = True
+        try:
+            await self._stream.write(buffer, timeout)
+        except OSError:
+            raise httpcore2.WriteError("the connection broke off") from None  # an answer may have come before
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -302,12 +307,12 @@ class _Stream(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            self._stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException as error:
             await self._stream.aclose()  # a handshake that is cancelled leaves it open
             if not isinstance(error, httpcore2.NetworkError | OSError):
                 raise
-            reason = error.args[0] if error.args else None
+            reason = error if isinstance(error, ssl.SSLError) else error.args[0] if error.args else None
             why = (
                 reason.verify_message
                 if isinstance(reason, ssl.SSLCertVerificationError)
@@ -318,6 +323,7 @@ class _Stream(httpcore2.AsyncNetworkStream):
                 f"authority, name its certificate in ca_file.",
                 sent=False,
             ) from None
+        return self
 
 
 @dataclass(slots=True)
@@ -354,10 +360,9 @@ def _outgoing(
     target: Target,
     headers: list[tuple[bytes, bytes]],
     body: bytes | AsyncIterator[bytes],
-    trace: Callable[[str, dict[str, Any]], Awaitable[None]],
 ) -> httpcore2.Request:
     url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-    return httpcore2.Request(method, url, headers=headers, content=body, extensions={"trace": trace})
+    return httpcore2.Request(method, url, headers=headers, content=body)
 
 
 async def _body(
@@ -385,11 +390,6 @@ async def _body(
     return True
 
 
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
-
-
 def _not_ours(_: logging.LogRecord) -> bool:
     """Keep the library's debug lines on our exchanges out of the log: they print the headers of answers."""
-    return not _exchanging.get()
+    return _exchanging.get() is None

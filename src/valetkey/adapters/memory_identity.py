@@ -84,15 +84,16 @@ class MemoryWorkspaces:
         with self._lock:
             return self._rows.setdefault(kept.id, kept) is kept
 
-    async def save(self, workspace: WorkspaceInfo) -> bool:
-        """Replace it; False: it is not there.
+    async def save(self, workspace: WorkspaceInfo, *, was: WorkspaceInfo) -> bool:
+        """Replace it where it still is as it was read (compare-and-set); False: it moved on, or is not there.
 
         Raises:
             InvalidArguments: its name is no text that every database keeps, or its config no JSON.
         """
         kept = _as_kept(workspace)
         with self._lock:
-            if kept.id not in self._rows:
+            there = self._rows.get(kept.id)
+            if there is None or workspace_values(there) != workspace_values(was):
                 return False
             self._rows[kept.id] = kept
         return True

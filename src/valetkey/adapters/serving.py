@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import errno
 import ipaddress
-import logging
 import os
 import socket
 import ssl
@@ -15,10 +14,9 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, MutableMapp
 from dataclasses import dataclass
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from valetkey.adapters.bounded import bounded
 from valetkey.errors import InvalidSetting, PortTaken
 
 Scope = MutableMapping[str, Any]
@@ -27,19 +25,10 @@ Send = Callable[[Scope], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Take = Callable[[socket.AddressFamily, str, int], socket.socket]
 
-_wire = logging.getLogger(f"{__name__}.wire")
-_wire.setLevel(logging.ERROR)  # junk on the port is nothing that a script's terminal should show
-
 _BACKLOG = 128  # connections that the system holds until we take them; uvicorn asks for more once it serves
 _HEAD = 32_768  # bytes of a request's line and headers
 _ANY_FREE = 16  # tries to find a port that is free in both address families
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
-_BAD_REQUEST_HEADERS = [
-    (b"content-type", b"text/plain; charset=utf-8"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-    (b"connection", b"close"),
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +136,7 @@ class Listener:
         config = uvicorn.Config(
             self._app,
             interface="asgi3",
-            http=_protocol(self._bounds.whole),
+            http=bounded(self._bounds.whole),
             lifespan="off",
             log_config=None,
             workers=1,
@@ -323,56 +312,6 @@ class _Server(uvicorn.Server):
             getattr(server, "abort_clients", bool)()  # Python 3.13: those in a TLS handshake too
 
 
-class _Protocol(H11Protocol):
-    """uvicorn's connection without an access log, and with a limit on the time that a request may take to arrive."""
-
-    _timer: asyncio.TimerHandle | None = None
-    _whole = SCRIPT.whole
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.access_log = False
-        self.logger = _wire
-        self._arm()
-
-    def data_received(self, data: bytes) -> None:
-        if self._timer is None:
-            self._arm()
-        super().data_received(data)
-        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
-            self._disarm()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._disarm()
-        super().handle_websocket_upgrade(event)
-
-    def send_400_response(self, msg: str) -> None:
-        """What h11 does not understand: two Host headers, two lengths, an over-long head (RFC 9112 §3.2, §6.3)."""
-        for event in (
-            h11.Response(status_code=400, headers=_BAD_REQUEST_HEADERS, reason=b"Bad Request"),
-            h11.Data(data=msg.encode("ascii")),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-    def _arm(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._whole, self.transport.abort)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _protocol(whole: float) -> type[H11Protocol]:
-    return type("_Bounded", (_Protocol,), {"_whole": whole})
-
-
 def certificate(chain: str, key: str) -> ssl.SSLContext:
     """TLS with these PEM files; 1.2 at least.
 
@@ -381,7 +320,7 @@ def certificate(chain: str, key: str) -> ssl.SSLContext:
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(chain, key, password=_no_password)
+        context.load_cert_chain(chain, key, password=str)  # none: else the library asks for one on the terminal
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "they cannot be read"
         raise InvalidSetting(
@@ -389,8 +328,3 @@ def certificate(chain: str, key: str) -> ssl.SSLContext:
             " its chain, and one with its key, without a password."
         ) from None
     return context
-
-
-def _no_password() -> str:
-    """Asked for by a key that has one; the library's own way would be a prompt on the terminal."""
-    return ""

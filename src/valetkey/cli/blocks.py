@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -35,7 +36,10 @@ def add(kind: Kind, name: Name, /, *, reason: Annotated[str, Parameter(show_defa
     with opened_identity() as identity:
         name = _meant(identity, kind, name)
         identity.system.home.block(lambda: identity.blocks.add(kind, name, reason=reason, by=BY))
+        unknown = _unknown(identity, kind, name)
     print(f"The {kind} {plain(name)} is blocked, on every instance within 5 seconds.")
+    if unknown:
+        print(unknown, file=sys.stderr)
 
 
 @blocks.command
@@ -81,3 +85,15 @@ def _meant(identity: Identity, kind: str, name: str) -> str:
         return name
     account = identity.system.home.block(lambda: identity.accounts.get(name))
     return name if account is None else account.id
+
+
+def _unknown(identity: Identity, kind: str, name: str) -> str:
+    """What to say where nothing of that name is there yet: it may come, or be mistyped."""
+    if kind == "user":
+        return "" if "|" in name else f"There is no account {plain(name)!r} here: this stops a user of just that id."
+    workspace, parted, _ = name.partition("/")
+    if (kind == "tool" and not parted) or workspace == "via":
+        return ""
+    if identity.system.home.block(lambda: identity.workspaces.at(workspace)) is not None:
+        return ""
+    return f"There is no workspace {plain(workspace)!r} here so far. One of an account here is ws-user-local|<name>."

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,9 +70,14 @@ def account_named(identity: Identity, name: str) -> Account:
     from valetkey.errors import NotFound
     from valetkey.model.accounts import PREFIX
 
-    found = identity.system.home.block(lambda: identity.accounts.get(name.removeprefix(PREFIX)))
+    name = name.removeprefix(PREFIX)
+    found = identity.system.home.block(lambda: identity.accounts.get(name))
     if found is None:
-        raise NotFound(f"There is no account {plain(name)!r}. See: valetkey users list")
+        wanted = plain(name)
+        raise NotFound(
+            f"There is no account {wanted!r}. Make it: valetkey users add {shlex.quote(wanted)}, or see those that"
+            " there are: valetkey users list"
+        )
     return found
 
 

@@ -204,10 +204,15 @@ class _Run:
 async def what_to_tell(identity: Identity, *, serving: Serving, base_url: str, port: int) -> list[str]:
     """What the start prints: where it is, what is not safe, and how the first admin is made (decision 28)."""
     from valetkey.entrypoints.web.first import first_admin_link
-    from valetkey.wiring.serving import address_of, is_for_this_machine
+    from valetkey.wiring.serving import address_of, is_for_this_machine, names_itself
 
     here = is_for_this_machine(serving)
     lines = [f"Valetkey listens on {address_of(serving, port)}", f"Sign in and see your account: {base_url}/"]
+    if not here and not names_itself(serving):
+        lines.append(
+            "Only this machine may ask: others name it by a name or an address that it does not know, and get 421."
+            " Say which one: --public-base-url https://my-org.com, or --allowed-host for further ones."
+        )
     if not here and not serving.tls_cert and not serving.trusted_proxies:
         lines.append(
             "There is neither TLS nor a trusted proxy: passwords and tokens cross the network in the clear."

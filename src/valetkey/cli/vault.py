@@ -89,6 +89,7 @@ def _rows(keys: tuple[Key, ...], held: Mapping[str, Held], *, known: bool) -> li
                 "connections": sealed.connections,
                 "interactions": sealed.interactions,
                 "revocations": sealed.revocations,
+                "variables": sealed.variables,
                 "waiting": sealed.waiting,
                 "tokens": sealed.tokens,
                 "audit": sealed.audit,
@@ -98,7 +99,7 @@ def _rows(keys: tuple[Key, ...], held: Mapping[str, Held], *, known: bool) -> li
     return rows
 
 
-_COUNTS = ("connections", "interactions", "revocations", "waiting")
+_COUNTS = ("connections", "interactions", "revocations", "variables", "waiting")
 
 
 def _print_status(source: str, rows: list[dict[str, Any]], *, known: bool) -> None:
@@ -108,13 +109,13 @@ def _print_status(source: str, rows: list[dict[str, Any]], *, known: bool) -> No
         return
     out.print(f"Keys come from {source}. Beside each: how many rows it sealed.\n", soft_wrap=True)
     print_table(
-        ("key", "kept in", "made (UTC)", *_COUNTS[:3], ""),
+        ("key", "kept in", "made (UTC)", *_COUNTS[:-1], ""),
         (
             (
                 row["id"] or "(damaged)",
                 row["source"],
                 (row["created_at"] or "")[:16].replace("T", " "),
-                *(str(row[name]) for name in _COUNTS[:3]),
+                *(str(row[name]) for name in _COUNTS[:-1]),
                 _state(row),
             )
             for row in rows

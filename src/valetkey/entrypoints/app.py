@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from valetkey.entrypoints.proxy.reverse import via_routes
+from valetkey.entrypoints.proxy.reverse import is_via, via_routes
 from valetkey.entrypoints.rpc.apps import LoginPage
 from valetkey.entrypoints.rpc.http import service_routes
 from valetkey.entrypoints.web import api
@@ -22,8 +22,9 @@ from valetkey.entrypoints.web.oauth import Published
 from valetkey.entrypoints.web.presented import presented, session_cookie, token_of
 from valetkey.entrypoints.web.rates import Buckets
 from valetkey.errors import Unauthenticated
-from valetkey.model.calls import BEARER, SESSION, Presented
+from valetkey.model.calls import BEARER, SESSION, TICKET, Presented
 from valetkey.model.hosts import is_loopback
+from valetkey.protocol.apikey import Prefix, claims_to_be
 from valetkey.secret import Secret
 from valetkey.wiring.readiness import Readiness
 from valetkey.wiring.services import manager_of
@@ -172,7 +173,9 @@ def _known(identity: Identity, base_url: str) -> Callable[[HTTPConnection], str 
         given = connection.headers.getlist("authorization")
         try:
             if given:
-                shown = Presented(scheme=BEARER, value=Secret(token_of(given[0])))
+                text = token_of(given[0])
+                is_ticket = claims_to_be(text) is Prefix.TICKET and is_via(connection.scope)
+                shown = Presented(scheme=TICKET if is_ticket else BEARER, value=Secret(text))
             else:
                 cookie = connection.cookies.get(session_cookie(secure=by_https(connection, base_url)), "")
                 shown = Presented(scheme=SESSION, value=Secret(cookie))

@@ -142,10 +142,10 @@ class Accounts:
         return await self.passwords.hash(password, salt=self._entropy.bytes(_SALT))
 
     def user_of(self, account: Account) -> UserInfo:
-        """The account as a user: admin in the own workspace, and with that role everywhere."""
+        """The account as a user: admin in the own workspace, and with that role everywhere. It is bound to none."""
         user = UserInfo(id=account.id, roles=list(account.roles), email=account.email or None)
         workspace = user.get_workspace()
-        user.scope = ScopeInfo(current_workspace=workspace, workspaces={workspace: UserPermission.admin})
+        user.scope = ScopeInfo(workspaces={workspace: UserPermission.admin})
         if ADMIN_ROLE in account.roles:
             user.scope.workspaces["*"] = UserPermission.admin
         user.current_workspace = workspace

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from valetkey.stops import Stops
 
 REMEMBERED = 10_000
-"""Verified tokens that are remembered."""
+"""Verified tokens that are remembered; and as many that are asked about each time, for counting."""
 
 UNKNOWN = "Nobody here knows this kind of credential. Present one that this program accepts."
 REVOKED = "This token has been revoked. Sign in again, or ask for a new one."
@@ -88,6 +88,7 @@ class Chain:
         self._clock = clock
         self._refused = refused
         self._remembered: OrderedDict[bytes, _Verdict] = OrderedDict()
+        self._counted: OrderedDict[bytes, Caller] = OrderedDict()
 
     async def identify(self, presented: Presented) -> Caller:
         """The caller whom the first verifier that knows the credential vouches for.
@@ -118,7 +119,12 @@ class Chain:
                 self._remembered[key] = caller, target, keep_until, generation
                 if len(self._remembered) > REMEMBERED:
                     self._remembered.popitem(last=False)
+            elif vouch.until is not None:
+                self._counted[key] = caller
+                if len(self._counted) > REMEMBERED:
+                    self._counted.popitem(last=False)
         except Unauthenticated:
+            self._counted.pop(_key_of(presented), None)
             if self._refused is not None:
                 await self._refused(presented)
             raise
@@ -145,12 +151,18 @@ class Chain:
 
     def known(self, presented: Presented) -> Caller | None:
         """Who presented this before, as far as it is remembered; nobody is asked. For counting, never for trust."""
-        held = self._remembered.get(_key_of(presented))
-        return None if held is None else held[0]
+        key = _key_of(presented)
+        held = self._remembered.get(key)
+        if held is not None:
+            return held[0]
+        caller = self._counted.get(key)
+        over = caller is None or caller.until is None or self._clock is None or self._clock.now() >= caller.until
+        return None if over else caller
 
     def forget(self) -> None:
         """Remember no verdict: who is asked has changed."""
         self._remembered.clear()
+        self._counted.clear()
 
     async def still(self, caller: Caller) -> None:
         """Whether a caller who was identified before, on a socket that stays open, still is one.

@@ -55,10 +55,14 @@ def write(
 ) -> dict[str, Any]:
     """The claims that say who the user is, until when, and what they may.
 
+    One for all that its user may names no workspace (``wid``): what names one is good there only.
+
     Raises:
         InvalidArguments: the scope cannot be written: a part of it holds a space.
     """
-    scope = (user.scope or ScopeInfo()).model_copy(update={"current_workspace": owner.workspace})
+    scope = user.scope or ScopeInfo()
+    if owner.workspace != user.get_workspace():
+        scope = scope.model_copy(update={"current_workspace": owner.workspace})
     try:
         text = generate_jwt_scope(scope)
     except ValueError as error:
@@ -116,6 +120,8 @@ def read(verified: Claims, *, namespace: str) -> Bearer:
     if principal is None:
         _widen(user, scope)
         principal = OURS, subject
+    else:
+        user.current_workspace = scope.current_workspace or user.get_workspace()
     user._principal = principal  # noqa: SLF001 - the note for verifiers of whom they vouched for
     owner = Owner(workspace=scope.current_workspace or user.get_workspace(), issuer=principal[0], subject=principal[1])
     return Bearer(user=user, owner=owner, token_id=verified.id, expires_at=verified.expires_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from valetkey.errors import Denied, InvalidArguments
+from valetkey.model.lendings import VIA
 from valetkey.model.users import ADMIN_ROLE, ScopeInfo, TokenConfig, UserInfo, UserPermission
 
 MOST_SCOPES = 64
@@ -24,7 +25,8 @@ def narrowed(
     """The scope of a token in that workspace, where its asker has the permission ``held``.
 
     A specialised asker's token keeps within the asker's extra scopes, and has all of them where none is named. What
-    another asker names narrows the token; it grants something only where the asker has it, or is an admin.
+    another asker names narrows the token; it grants something only where the asker has it, or is an admin. A person,
+    and nobody's program, may give their own accounts along: ``via:<provider>``.
 
     Raises:
         Denied: the asker is no admin there, or asks for more than it has.
@@ -37,12 +39,14 @@ def narrowed(
         raise Denied("Only admin can generate token.")
     own = user.scope or ScopeInfo()
     extra = _extra(own, config.extra_scopes)
+    in_person = user.parent is None and not own.is_specialized()
+    given = {scope for scope in extra if user.is_granted(scope) or (in_person if scope.startswith(VIA) else admin)}
     return ScopeInfo(
         current_workspace=workspace,
         workspaces={workspace: UserPermission[config.permission]},
         client_id=_client(own.client_id, config.client_id),
         extra_scopes=extra,
-        self_given=[] if admin else [scope for scope in extra if not user.is_granted(scope)],
+        self_given=[scope for scope in extra if scope not in given],
     )
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SAME_FOR = 60.0
 """Seconds for which a client that asks again is given the same one."""
 
+ANONYMOUS_LIFETIME = 600.0
+"""Seconds that one of somebody unknown lives, at most: there is nothing of theirs to come back to for longer."""
+
 REMEMBERED = 10_000
 """Clients whose last one is remembered for that long."""
 
@@ -68,7 +71,7 @@ class Reconnections:
         known = self._issued.get(key)
         if known is not None and now - known[2] < SAME_FOR:
             return known[0], known[1]
-        seconds = self.lifetime
+        seconds = self.life_of(caller)
         if caller.until is not None:
             seconds = min(seconds, caller.until - self._clock.now())
         if seconds <= 0:
@@ -83,6 +86,21 @@ class Reconnections:
         while len(self._issued) > REMEMBERED or now - next(iter(self._issued.values()))[2] >= SAME_FOR:
             self._issued.popitem(last=False)
         return secret, ends
+
+    def life_of(self, caller: Caller) -> float:
+        """Seconds that one of this caller's lives, at most."""
+        unknown = caller.owner.issuer == ANONYMOUS or (caller.user is not None and caller.user.is_anonymous)
+        return min(self.lifetime, ANONYMOUS_LIFETIME) if unknown else self.lifetime
+
+    async def left(self, caller: Caller, given: Secret) -> None:
+        """A client ended its connection itself: that of somebody unknown, who does not come back, is good no more.
+
+        Raises:
+            StoreUnavailable: it cannot be told now.
+        """
+        key = apikey.read(given.reveal())
+        if key is not None and caller.owner.issuer == ANONYMOUS:
+            await self._tokens.put_away(key.id)
 
     async def redeem(
         self, given: Secret, workspace: str | None, client: str, *, address: str = ""

@@ -322,6 +322,10 @@ class Tokens(Issued):
             raise Unauthenticated(NOT_GOOD)
         return token
 
+    async def put_away(self, token_id: str) -> None:
+        """End one that its bearer does not need any more, without a word about it."""
+        await self._store.spend(token_id, now=self._clock.now())
+
     async def _keep(self, token: Token, *, by: str = "") -> None:
         if not await self._store.insert(token):
             raise Unauthenticated(NOT_GOOD)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from valetkey.audit import Audit
-from valetkey.errors import Denied, InvalidArguments, NotFound
+from valetkey.errors import Denied, InvalidArguments, NotFound, StoreUnavailable
 from valetkey.identity.narrowing import check_name
 from valetkey.identity.powers import ROOT, check_general, is_admin, is_whole
 from valetkey.identity.verifiers.vouched import CHAT, WORKSPACE
@@ -19,12 +19,10 @@ from valetkey.model.users import UserInfo, UserPermission, includes
 from valetkey.model.workspaces import ANONYMOUS_WORKSPACE, PUBLIC, WorkspaceInfo
 from valetkey.ports.stores import WorkspaceStore
 from valetkey.ports.world import Clock
+from valetkey.vault.variables import ENVIRONS
 
 PRINCIPAL = "principal"
 """Under this name a workspace's ``config`` has [issuer, subject] of whoever made it."""
-
-ENVIRONS = "environs"
-"""Under this name it has its variables, sealed."""
 
 MOST = 100
 """Workspaces that one user may make, where nobody says otherwise."""
@@ -40,6 +38,7 @@ KEEP = 60.0
 
 _NAME = re.compile(r"[a-z0-9-|]*")
 _LONGEST = 128
+_ATTEMPTS = 20  # at a change, while other instances change the same row
 _BUILT_IN = (PUBLIC, ANONYMOUS_WORKSPACE)
 _RESERVED = (WORKSPACE, CHAT, CHAT_USERS)
 """Of those whom a host program vouches for: nobody makes them, and no token says that they are its bearer's."""
@@ -123,7 +122,7 @@ class Workspaces:
         )
         if not await self._store.insert(self._new(caller, made)):
             raise InvalidArguments(f"There is a workspace of the name {name}. Choose another one.")
-        await self._tell(caller, made, "made")
+        await self._tell(caller, made, Action.WORKSPACE_MAKE, change="made")
         return made
 
     async def get(self, caller: Caller, name: str) -> WorkspaceInfo:
@@ -156,26 +155,41 @@ class Workspaces:
         return await self._store.get(name) or row
 
     async def change(
-        self, caller: Caller, name: str, change: Callable[[WorkspaceInfo], None], *, wanted: UserPermission
+        self,
+        caller: Caller,
+        name: str,
+        change: Callable[[WorkspaceInfo], None],
+        *,
+        wanted: UserPermission,
+        told: Mapping[str, str],
     ) -> WorkspaceInfo:
-        """Change what is kept of one; changes in this process come one after the other.
+        """Change what is kept of one; what another instance changed meanwhile stays.
 
         Args:
             caller: who asks.
             name: of which.
-            change: is given the row, and may raise.
+            change: is given the row, and may raise. It is called anew where somebody else was first.
             wanted: what the caller must be allowed to do there.
+            told: what the audit log is told of it; no value that somebody keeps there.
 
         Raises:
             Denied: they may not, or that workspace is not kept; or the token is for one purpose only.
+            StoreUnavailable: too many others change it just now.
         """
         async with self._changing:
-            row = await self.row(caller, name, wanted=wanted)
-            change(row)
-            if name in _BUILT_IN or not await self._store.save(row):
-                raise Denied(f"Nothing is kept in the workspace {name}. Sign in, and use one of your own.")
-        self._remembered.pop(name, None)
-        return row
+            for attempt in range(_ATTEMPTS):
+                await self.row(caller, name, wanted=wanted)
+                was = None if name in _BUILT_IN else await self._store.get(name)
+                if was is None:
+                    raise Denied(f"Nothing is kept in the workspace {name}. Sign in, and use one of your own.")
+                row = was.model_copy(deep=True)
+                change(row)
+                if attempt == 0:  # what cannot be noted must not be done
+                    await self._tell(caller, row, Action.WORKSPACE_CHANGE, **told)
+                if await self._store.save(row, was=was):
+                    self._remembered.pop(name, None)
+                    return row
+        raise StoreUnavailable(f"The workspace {name} is being changed by many. Try again in a moment.")
 
     async def delete(self, caller: Caller, name: str) -> None:
         """Remove one; a user's own one stays, as it says whose it is.
@@ -193,13 +207,19 @@ class Workspaces:
             raise Denied(f"{_id_of(caller)} cannot delete the workspace {name}.")
         await self._store.delete(name)
         self._remembered.pop(name, None)
-        await self._tell(caller, row, "deleted")
+        await self._tell(caller, row, Action.WORKSPACE_MAKE, change="deleted")
 
     async def list(self, caller: Caller) -> Sequence[WorkspaceInfo]:
         """Those in which the caller may read, by name."""
         found: list[WorkspaceInfo] = []
         if caller.user is None or caller.user.is_specialized_token():
             return found
+        names = _named(caller)
+        if names is not None:
+            there = [await self._store.get(name) for name in sorted(names)]
+            return [
+                _told(row) for row in there if row and includes(_permission(caller, row.id, row), UserPermission.read)
+            ]
         after = ""
         while rows := await self._store.page(after=after):
             after = rows[-1].id
@@ -248,7 +268,7 @@ class Workspaces:
         """The row of a workspace that is used for the first time, by whoever was first."""
         made = self._new(caller, WorkspaceInfo(id=name, name=name, owners=_owners(caller)))
         if await self._store.insert(made):
-            await self._tell(caller, made, "made")
+            await self._tell(caller, made, Action.WORKSPACE_MAKE, change="made")
             return made
         return await self._store.get(name)
 
@@ -264,16 +284,16 @@ class Workspaces:
             count += sum(_maker(row) == caller.principal and not row.id.startswith(OWN) for row in rows)
         return count
 
-    async def _tell(self, caller: Caller, row: WorkspaceInfo, what: str) -> None:
+    async def _tell(self, caller: Caller, row: WorkspaceInfo, action: Action, **details: str) -> None:
         issuer, subject = caller.principal
         entry = Entry(
-            action=Action.WORKSPACE_MAKE,
+            action=action,
             issuer=issuer,
             subject=subject,
             user=_id_of(caller),
             workspace=row.id,
             what=row.id,
-            details={"change": what},
+            details=details,
         )
         await self._audit.note(entry)
 
@@ -323,6 +343,15 @@ def _maker(row: WorkspaceInfo) -> tuple[str, str] | None:
 
 def _own(user: UserInfo) -> set[str]:
     return {f"{OWN}{name}" for name in (user.id, user.parent) if name}
+
+
+def _named(caller: Caller) -> set[str] | None:
+    """The only workspaces in which the caller may have a part; None: it may have one in any."""
+    user = caller.user
+    scope = {} if user is None or user.scope is None else user.scope.workspaces
+    if user is None or is_admin(caller) or "*" in scope or (is_whole(caller) and not user.is_anonymous):
+        return None
+    return _own(user) | scope.keys()
 
 
 def _owners(caller: Caller) -> list[str]:

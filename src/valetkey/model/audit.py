@@ -41,6 +41,8 @@ class Action(StrEnum):
     ACCOUNT_ADD = "account.add"
     ACCOUNT_CHANGE = "account.change"
     WORKSPACE_MAKE = "workspace.make"
+    WORKSPACE_CHANGE = "workspace.change"
+    CLIENT_CUT = "client.cut"
     SUSPICIOUS = "suspicious"
 
     @classmethod
@@ -107,11 +109,17 @@ class Record:
     key_id: str
 
 
-def clean(entry: Entry) -> Entry:
-    """The entry as any database and any reader takes it: texts only, none without end, no half characters."""
+def clean(entry: Entry, *, address: str = "", request: str = "") -> Entry:
+    """The entry as any database and any reader takes it: texts only, none without end, no half characters.
+
+    Args:
+        entry: as it was told.
+        address: for one that says none itself.
+        request: as well.
+    """
     given = list(entry.details.items())[:DETAILS]
-    return replace(
-        entry,
+    return Entry(
+        action=entry.action,
         outcome=text_of(entry.outcome),
         issuer=text_of(entry.issuer),
         subject=text_of(entry.subject),
@@ -119,14 +127,16 @@ def clean(entry: Entry) -> Entry:
         workspace=text_of(entry.workspace),
         what=text_of(entry.what),
         rule=text_of(entry.rule),
-        address=text_of(entry.address),
-        request=text_of(entry.request),
+        address=text_of(entry.address or address),
+        request=text_of(entry.request or request),
         details={text_of(name)[:64]: text_of(value) for name, value in given},
     )
 
 
 def text_of(value: object) -> str:
     """A text of at most so many characters, that every database keeps; control characters stay, escaped by JSON."""
+    if type(value) is str and len(value) <= LONGEST and value.isascii() and "\0" not in value:
+        return value  # nearly all
     text = value if isinstance(value, str) else "" if value is None else str(value)
     if len(text) > LONGEST:
         text = text[: LONGEST - 1] + "\u2026"
@@ -140,7 +150,7 @@ def shown(record: Record) -> dict[str, Any]:
         "seq": record.seq,
         "at": record.at,
         "key_id": record.key_id,
-        **{each.name: getattr(entry, each.name) for each in fields(entry) if each.name not in _OWN},
+        **{name: getattr(entry, name) for name in _TEXTS},
         "action": str(entry.action),
         "details": dict(entry.details),
     }
@@ -152,4 +162,4 @@ def line(record: Record) -> str:
     return json.dumps({**shown(record), "time": time, "mac": record.mac}, separators=(",", ":"), ensure_ascii=True)
 
 
-_OWN = frozenset({"action", "details"})
+_TEXTS = tuple(each.name for each in fields(Entry) if each.name not in ("action", "details"))

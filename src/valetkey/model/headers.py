@@ -49,3 +49,37 @@ def belongs_to_the_request(name: str) -> bool:
         or (plain.startswith(_NEVER_BUT_CREDENTIALS) and not _CREDENTIAL.search(plain))
         or _FROM_WHERE.search(plain) is not None
     )
+
+
+_BEARING = frozenset(
+    """
+    access-token api-key api-token apikey auth-key auth-token authorization client-secret deploy-token job-token
+    oauth-token ocp-apim-subscription-key private-token token x-amz-security-token x-authorization
+    x-figma-token x-functions-key x-token x-vault-token
+    """.split()  # noqa: SIM905 - a list that people read
+)
+_BEARING_END = ("-access-token", "-api-key", "-api-token", "-apikey", "-auth-key", "-auth-token", "-private-token")
+
+
+def bears_a_credential(name: str) -> bool:
+    """Whether a header, or a field of a query or form, is one that APIs take a credential from (RFC 6750 §2)."""
+    plain = name.strip().lower().replace("_", "-")
+    return plain in _BEARING or plain.endswith(_BEARING_END)
+
+
+_TELLING = frozenset(
+    """
+    allow content-disposition content-language content-type deprecation etag last-modified link location retry-after
+    sunset x-accepted-oauth-scopes x-next-page x-oauth-scopes x-page x-per-page x-prev-page x-total x-total-count
+    x-total-pages
+    """.split()  # noqa: SIM905 - a list that people read
+)
+_TELLING_BEGINNING = ("ratelimit", "x-ratelimit-", "x-rate-limit-")
+
+
+def tells_of_the_answer(name: str) -> bool:
+    """Whether a header, named in small letters, tells of the answer alone.
+
+    Others speak for the site that gives the answer on, or to the proxy before it: none of an outsider's business.
+    """
+    return name in _TELLING or name.startswith(_TELLING_BEGINNING)

@@ -20,6 +20,10 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.~|-]{0,127}")
 """What a client or a service may be called: nothing that parts an address in two."""
 
 
+RESERVED = ("manager-", "http-", "server-")
+"""What ids of clients do not begin with: those are the server's own, of whichever instance."""
+
+
 def peer_of(workspace: str, client: str) -> str:
     """The address of a client: ``workspace/client``."""
     return f"{workspace}/{client}"
@@ -63,6 +67,8 @@ class Registered:
         config: as it was given, JSON values only.
         schema: what it offers, by name, nested (``service_schema``).
         registrant: (issuer, subject) of the program that answers.
+        delegated: whether that program has a token that somebody made for it, and not their own: it is then nobody's
+            own.
         needs: the accounts of its caller that it asks for (``config["needs"]``).
     """
 
@@ -81,6 +87,7 @@ class Registered:
     config: Mapping[str, Any] = field(default_factory=dict)
     schema: Mapping[str, Any] = field(default_factory=dict)
     registrant: tuple[str, str] = ("", "")
+    delegated: bool = False
     needs: Needs = PUBLIC
 
     @property

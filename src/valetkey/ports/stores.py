@@ -333,8 +333,8 @@ class WorkspaceStore(Protocol):
         """Save a new one; False when the name is taken: nothing is written."""
         ...
 
-    async def save(self, workspace: WorkspaceInfo) -> bool:
-        """Replace it; False: it is not there."""
+    async def save(self, workspace: WorkspaceInfo, *, was: WorkspaceInfo) -> bool:
+        """Replace it where it still is as it was read (compare-and-set); False: it moved on, or is not there."""
         ...
 
     async def delete(self, name: str) -> bool:

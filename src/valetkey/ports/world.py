@@ -257,6 +257,10 @@ class Home(Protocol):
         """
         ...
 
+    def here(self) -> bool:
+        """Whether the running loop is that one, and takes work: then it need not be handed in."""
+        ...
+
     def quiet(self) -> None:
         """End what runs by itself in the background; what else was handed in goes on."""
         ...

@@ -17,6 +17,11 @@ DEEPEST = 32
 """Arrays and objects within each other, of what is kept."""
 
 
+_ENCODED = "type target method promise value name async doc schema server native shape dtype trace close_method enc_pub"
+OF_THE_WIRE = frozenset({"_rintf", *(f"_r{name}" for name in _ENCODED.split())})
+"""Keys under which clients' libraries write functions and arrays: what one keeps for others to read has none."""
+
+
 async def need(sight: Sight, who: Who, workspace: str, wanted: UserPermission) -> None:
     """Refuse a caller who has less than that permission there.
 
@@ -75,7 +80,7 @@ def mapping(value: object, name: str) -> dict[str, Any]:
 
 
 def plain(value: object, name: str, *, most: int) -> None:
-    """Refuse what is no JSON of at most so many bytes.
+    """Refuse what is no JSON of at most so many bytes, or would be more than that to those who are told of it.
 
     Raises:
         InvalidArguments: it is none.
@@ -98,5 +103,8 @@ def _within(value: object) -> list[Any]:
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise InvalidArguments("A key that is no text is no JSON.")
+        if not OF_THE_WIRE.isdisjoint(value):
+            strange = ", ".join(sorted(OF_THE_WIRE.intersection(value)))
+            raise InvalidArguments(f"Functions and arrays cannot be kept for others to read: {strange} is no key here.")
         return list(value.values())
     return list(value) if isinstance(value, list | tuple) else []

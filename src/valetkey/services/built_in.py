@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from valetkey.model.services import BUILT_IN
+from valetkey.services import frames
 from valetkey.services.chunks import METHODS
+from valetkey.services.frames import Message
 
 _NAMES = ("create", "append", "set", "process", "remove")
+
+_ASKED = f"services.{BUILT_IN}.get_service"
+_ASKED_FOR = frames.packed([BUILT_IN])
 
 
 def built_in(peer: str) -> dict[str, Any]:
@@ -40,3 +45,8 @@ def built_in(peer: str) -> dict[str, Any]:
             for name in _NAMES
         },
     }
+
+
+def is_asked(message: Message) -> bool:
+    """Whether a call asks for it."""
+    return message.method == _ASKED and message.args == _ASKED_FOR

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import msgpack
@@ -15,7 +16,8 @@ from valetkey.model.caller import Caller
 from valetkey.model.services import BUILT_IN, Registered
 from valetkey.ports.world import Clock, Entropy
 from valetkey.services import frames
-from valetkey.services.built_in import built_in
+from valetkey.services.built_in import built_in, is_asked
+from valetkey.services.complaints import Complaints
 from valetkey.services.failures import PeerGone, RemoteFailure, raised
 from valetkey.services.frames import BadFrame, Message
 from valetkey.services.offers import Function, Offer
@@ -40,8 +42,8 @@ class Calls:
         self._relay = relay
         self._clock = clock
         self._client = address.partition("/")[2]
-        self._prefix = entropy.token(9)  # sessions of this process, unlike those of clients
-        self._count = 0
+        self._entropy = entropy
+        self.complain = Complaints(clock)
         self._waiting: dict[str, tuple[str, asyncio.Future[Any]]] = {}  # by session: from whom a reply is taken
         self._offers: dict[str, Offer] = {}
         self._stamps: OrderedDict[tuple[int, str], tuple[Caller, Stamp]] = OrderedDict()
@@ -56,6 +58,7 @@ class Calls:
         who: Who,
         *,
         deadline: float,
+        offered: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> Any:
         """Call a function of a client's service; what is no function is given as it is.
 
@@ -66,6 +69,8 @@ class Calls:
             kwargs: by name. ``context`` is dropped: the relay says who calls.
             who: the caller.
             deadline: seconds until it must have answered; of a stream: each of its values.
+            offered: the functions that are offered for this very call, as `offering` gives them: its arguments may
+                refer to no other.
 
         Returns:
             Plain values; a `RemoteStream` where it is a generator; other things that RPC knows as maps with ``_rtype``.
@@ -89,7 +94,7 @@ class Calls:
         named = {name: value for name, value in kwargs.items() if name != "context"}
         message = self._message(service.peer, method, [*args, named] if named else list(args), _sender(service, who))
         message.with_kwargs = bool(named)
-        if frames.foreign_references(message.args) - {message.sender}:  # it has no functions but those offered here
+        if not frames.references_in(message.args) <= _references(offered):
             raise InvalidArguments("The arguments refer to a function of somebody else's, who alone can hand it on.")
         loan = await self._lent(service, who)
         stamp = self.stamp(who) if loan is None else Stamp.of(who, loan.told)
@@ -164,6 +169,7 @@ class Calls:
             return
         peer, reply = waits
         if message.sender != peer or name not in ("resolve", "reject"):
+            self._answer(message)
             return
         del self._waiting[session]
         if reply.done():
@@ -223,14 +229,14 @@ class Calls:
         )
 
     def _session(self) -> str:
-        self._count += 1
-        return f"{self._prefix}{self._count:x}"
+        """A name that nobody guesses: functions of another caller's request hang on it."""
+        return self._entropy.token(16)
 
     def _answer(self, message: Message) -> None:
         """Say how long messages are brought here, as a client asks before its long reply; there is nothing else."""
         if not message.promised:
             return
-        if message.method == f"services.{BUILT_IN}.get_service" and message.args == frames.packed([BUILT_IN]):
+        if is_asked(message):
             reply = frames.resolution(built_in(message.to), call=message)
         else:
             reply = frames.rejection("KeyError: There is no such function, or not any more.", call=message)
@@ -287,6 +293,10 @@ def _sender(service: Registered, who: Who) -> str:
     if service.visibility != "protected" or who.workspace in service.authorized_workspaces:
         return who.workspace
     return service.workspace
+
+
+def _references(offered: Mapping[str, Mapping[str, Any]]) -> set[tuple[str, str]]:
+    return {(each["_rtarget"], each["_rmethod"]) for each in offered.values()}
 
 
 def _at(service: Registered, path: Sequence[str]) -> Any:

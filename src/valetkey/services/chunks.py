@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from valetkey.errors import Denied, InvalidArguments, NotFound, RateLimited
 from valetkey.services import frames, reading
 from valetkey.services.frames import BadFrame, Message
+from valetkey.services.rooms import Room
 
 METHODS = "services.built-in.message_cache."
 
@@ -22,14 +24,6 @@ BEAT_EVERY = 1.0
 
 _SMALLEST = 1024  # bytes of a piece, on average and at least
 _KEEP = "Pieces are kept for a minute, then begin anew with create."
-
-
-@dataclass(slots=True)
-class Room:
-    """How many bytes all clients may have here, of messages that are not whole yet."""
-
-    most: int
-    used: int = 0
 
 
 @dataclass(slots=True)
@@ -60,7 +54,7 @@ class Uploads:
             message: the piece.
             whole: bytes that a message in pieces may have, and all that are not whole yet, together.
             now: seconds that never go back.
-            room: how much all clients may have here.
+            room: where they are kept, with those of others.
 
         Raises:
             InvalidArguments: it is none, or the message that they make is none.
@@ -68,13 +62,8 @@ class Uploads:
             NotFound: it belongs to none.
             RateLimited: there is no room for it now.
         """
-        args, named = message.arguments()
-        name = message.method.removeprefix(METHODS)
-        values = dict(zip(_PLACES.get(name, ()), args, strict=False)) | named
-        key = values.get("key")
-        if name not in _PLACES or not isinstance(key, str) or not 0 < len(key) <= reading.LONGEST_NAME:
-            raise BadFrame("A message in pieces is sent by create, set or append, and process, each with its key.")
-        place = message.to, key
+        name, values, waits = _said(message)
+        place = message.to, str(values["key"])
         if name == "create":
             self._begin(place, now, room, anew=values.get("overwrite") is True)
         there = self._sets.get(place)
@@ -93,10 +82,10 @@ class Uploads:
             except (InvalidArguments, Denied, RateLimited):
                 self._forget(self._sets.pop(place), room)
                 raise
-        if values.get("heartbeat") is not True or now - there.beat < BEAT_EVERY:
+        if not waits or now - there.beat < BEAT_EVERY:
             return made, ""
         there.beat = now
-        return made, key
+        return made, waits
 
     def expire(self, now: float, room: Room | None = None) -> None:
         """Forget those that nobody goes on with."""
@@ -131,9 +120,7 @@ class Uploads:
         if before is None and self._count >= MOST_SETS + whole // _SMALLEST:
             raise Denied(f"Pieces have at least {_SMALLEST} bytes, but for the last one.")
         if room is not None:
-            if room.used + more > room.most:
-                raise RateLimited("Too many long messages are under way here. Try again later.", retry_after=1)
-            room.used += more
+            room.take(more)
         self._size += more
         self._count += before is None
         there.size += more
@@ -143,7 +130,7 @@ class Uploads:
         self._size -= there.size
         self._count -= len(there.parts)
         if room is not None:
-            room.used -= there.size
+            room.give(there.size)
 
 
 def _whole(there: _Set, message: Message, whole: int) -> Message:
@@ -163,6 +150,25 @@ _PLACES = {
     "process": ("key", "heartbeat"),
     "remove": ("key",),
 }
+
+
+def awaited(piece: Message) -> str:
+    """The session whose call waits for the message of which that is a piece; empty: it does not say."""
+    try:
+        return _said(piece)[2]
+    except InvalidArguments:
+        return ""
+
+
+def _said(piece: Message) -> tuple[str, dict[str, Any], str]:
+    """What a piece says: which word it is, its values, and the session of whoever waits for it, or nothing."""
+    args, named = piece.arguments()
+    name = piece.method.removeprefix(METHODS)
+    values = dict(zip(_PLACES.get(name, ()), args, strict=False)) | named
+    key = values.get("key")
+    if name not in _PLACES or not isinstance(key, str) or not 0 < len(key) <= reading.LONGEST_NAME:
+        raise BadFrame("A message in pieces is sent by create, set or append, and process, each with its key.")
+    return name, values, key if values.get("heartbeat") is True else ""
 
 
 def heartbeat(session: str, *, to: str, sender: str) -> Message:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from valetkey.errors import InvalidArguments, NotFound, VaultError
-from valetkey.identity.workspaces import ENVIRONS
-from valetkey.model.connections import Sealed
 from valetkey.secret import Secret
+from valetkey.services.asking import OF_THE_WIRE
+from valetkey.vault.variables import ENVIRONS, bound, read, variables_of, written
 
 if TYPE_CHECKING:
     from valetkey.model.workspaces import WorkspaceInfo
-    from valetkey.vault.seal import Bound, Sealer
+    from valetkey.vault.seal import Sealer
 
 LONGEST = 8192
 """Characters of a value."""
@@ -41,9 +39,11 @@ class Environs:
             InvalidArguments: the name or the value can be none, or there are too many.
             KeyUnavailable: it cannot be sealed now.
         """
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise InvalidArguments("A variable's name is of letters, digits and low lines; at most 128 of them.")
-        kept: dict[str, str] = dict(self._kept(row))
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in OF_THE_WIRE:
+            raise InvalidArguments(
+                "A variable's name is of letters, digits and low lines; at most 128 of them; and not such as _rtype."
+            )
+        kept: dict[str, str] = variables_of(row.config)
         if value is None:
             kept.pop(name, None)
         elif not isinstance(value, str) or len(value) > LONGEST:
@@ -51,8 +51,7 @@ class Environs:
         elif name not in kept and len(kept) >= MOST:
             raise InvalidArguments(f"A workspace has at most {MOST} variables.")
         else:
-            sealed = self._sealer.seal(Secret(value), bound=_bound(row.id, name))
-            kept[name] = base64.b64encode(sealed).decode()
+            kept[name] = written(self._sealer.seal(Secret(value), bound=bound(row.id, name)))
             if sum(map(len, kept.values())) > LARGEST:
                 raise InvalidArguments("The variables of this workspace are too large, all in all. Remove some.")
         row.config = {**row.config, ENVIRONS: kept}
@@ -64,7 +63,7 @@ class Environs:
             NotFound: there is none of that name.
             KeyUnavailable, VaultError: it cannot be opened.
         """
-        kept = self._kept(row)
+        kept = variables_of(row.config)
         if not isinstance(name, str) or name not in kept:
             raise NotFound(f"Environment variable '{str(name)[:128]}' not found in workspace {row.id}")
         return self._opened(row, name, kept[name])
@@ -75,20 +74,11 @@ class Environs:
         Raises:
             KeyUnavailable, VaultError: one cannot be opened.
         """
-        return {name: self._opened(row, name, value) for name, value in sorted(self._kept(row).items())}
+        return {name: self._opened(row, name, value) for name, value in sorted(variables_of(row.config).items())}
 
     def _opened(self, row: WorkspaceInfo, name: str, value: object) -> str:
         try:
-            sealed = Sealed(base64.b64decode(str(value), validate=True))
-        except binascii.Error:
+            sealed = read(value)
+        except VaultError:
             raise VaultError(f"The variable {name} of the workspace {row.id} was changed outside Valetkey.") from None
-        return self._sealer.open(sealed, _bound(row.id, name)).reveal()
-
-    @staticmethod
-    def _kept(row: WorkspaceInfo) -> dict[str, Any]:
-        found = row.config.get(ENVIRONS)
-        return found if isinstance(found, dict) else {}
-
-
-def _bound(workspace: str, name: str) -> Bound:
-    return "environ", workspace, name
+        return self._sealer.open(sealed, bound(row.id, name)).reveal()

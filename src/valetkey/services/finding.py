@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ from valetkey.services.asking import mapping, need
 from valetkey.services.choosing import Chooser
 from valetkey.services.sight import Sight, Who
 from valetkey.services.table import Service, ServiceTable
+from valetkey.services.turns import Breath
 
 if TYPE_CHECKING:
     from valetkey.services.directory import Directory
@@ -25,7 +27,11 @@ Found = Service | Registered
 LONGEST = 700
 """Characters of a query."""
 
+MOST_TOLD = 4_194_304
+"""Bytes that one answer tells of services, as JSON."""
+
 _ANY = "*"
+_LOOK = 40  # steps for one service that is looked at
 _KEYS = frozenset({"visibility", "workspace", "client_id", "service_id", "type", "app_id"})
 
 
@@ -155,9 +161,10 @@ class Finder:
             )
         if hidden:
             await need(self._sight, who, workspace, UserPermission.read)
-        seen = View(self._sight, who)
+        seen, breath = View(self._sight, who), Breath()
         found: list[Found] = []
         for service in self._all(workspace, built_in=BUILT_IN in (wanted["service_id"], wanted["type"])):
+            await breath.after(_LOOK)
             everywhere = workspace == _ANY and service.workspace != who.workspace
             if (service.visibility == "unlisted" and not hidden) or (everywhere and service.visibility != "public"):
                 continue
@@ -165,10 +172,34 @@ class Finder:
                 found.append(service)
         return found
 
-    async def told(self, services: Iterable[Found], who: Who) -> list[dict[str, Any]]:
-        """What this caller may be told of each of these."""
-        seen = View(self._sight, who)
-        return [await seen.told(service) for service in services]
+    async def told(
+        self, services: Iterable[Found], who: Who, *, pick: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> list[dict[str, Any]]:
+        """What this caller may be told of each of these.
+
+        Args:
+            services: of which.
+            who: who asks.
+            pick: takes of the facts what is asked for.
+
+        Raises:
+            InvalidArguments: that is more than fits in one answer.
+        """
+        seen, breath = View(self._sight, who), Breath()
+        found: list[dict[str, Any]] = []
+        size = 0
+        for service in services:
+            facts = await seen.told(service)
+            found.append(pick(facts))
+            more = len(json.dumps(found[-1], default=str))
+            size += more
+            if size > MOST_TOLD:
+                raise InvalidArguments(
+                    f"What may be told of these services is more than {MOST_TOLD} bytes. Narrow the query, by"
+                    " workspace, type or service_id; or search_services with limit, offset and return_fields."
+                )
+            await breath.after(_LOOK + more)
+        return found
 
     def _all(self, workspace: str, *, built_in: bool) -> list[Found]:
         own: list[Found] = [service for service in self._table.every() if workspace in (_ANY, service.workspace)]

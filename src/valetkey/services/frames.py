@@ -73,6 +73,7 @@ class Message:
         star: whether the promise was written in short.
         interval: seconds between heartbeats; None: none are sent. Without a promise it says nothing.
         references: the functions that the arguments refer to: their address, and their method.
+        text_keys: whether the keys of all maps in the arguments are texts, or bytes: clients' libraries read no others.
     """
 
     method: str
@@ -86,6 +87,7 @@ class Message:
     star: bool = True
     interval: float | None = None
     references: frozenset[tuple[str, str]] = frozenset()
+    text_keys: bool = True
     _values: list[Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -198,13 +200,22 @@ def _reply(name: str, value: Any, call: Waiting) -> Message:
     return Message(method=method, to=call.sender, sender=call.to, parent=call.session, args=packed([value]))
 
 
-def foreign_references(args: bytes) -> set[str]:
-    """Addresses of the functions that packed arguments refer to; cheap where there are none.
+def references_in(args: bytes) -> set[tuple[str, str]]:
+    """The functions that packed arguments refer to, as `references_of`; cheap where there are none.
 
     Raises:
         BadFrame: they cannot be read.
     """
-    return {target for target, _ in references_of(_decoded(args))} if b"_rtarget" in args else set()
+    return set(references_of(_decoded(args))) if b"_rtarget" in args else set()
+
+
+def has_text_keys(args: bytes) -> bool:
+    """Whether the keys of all maps in packed arguments are such as clients' libraries read."""
+    try:
+        msgpack.unpackb(args)
+    except ValueError:
+        return False
+    return True
 
 
 def references_of(values: list[Any]) -> Iterator[tuple[str, str]]:

@@ -6,19 +6,30 @@ import re
 from collections.abc import Callable
 
 from valetkey.errors import Denied, InvalidArguments, NotFound
-from valetkey.model.services import BUILT_IN
+from valetkey.model.services import BUILT_IN, RESERVED
 from valetkey.model.users import UserPermission
+from valetkey.services import reading
 from valetkey.services.directory import Directory
-from valetkey.services.frames import Message
+from valetkey.services.frames import BadFrame, Message
 from valetkey.services.peers import Link
 from valetkey.services.sight import Sight
 
 SERVICES = "services."
 """What the name of a service's function begins with; any other was handed out in a call."""
 
-_CALLBACK = re.compile(  # as clients' libraries name what they hand out: nothing inside of it
-    r"[^#:]+\.(?:[^.#]+#[^.]+|[^.:]+:close|[0-9A-Za-z]{22}|(?=[^0-9]*[0-9])[0-9A-Za-z]{10,})"
+TEXT_KEYS = (
+    "Between clients the keys of maps have to be texts: their libraries read no others. With numbers as keys a result"
+    " is read over HTTP alone; as texts, str(key), everywhere."
 )
+"""What is said of a message that has others."""
+
+MOST_PARTS = 64
+"""Parts that the name of what was handed out in a call may have."""
+
+_CALLBACK = re.compile(  # the last part, as clients' libraries name what they hand out: nothing inside of it
+    r"[^#]+#[^#]+|[^:]+:close|[0-9A-Za-z]{22}|(?=[^0-9]*[0-9])[0-9A-Za-z]{10,}"
+)
+_NO_FUNCTION = "There is no such function: what a peer hands out is called, and nothing in it."
 _SHARED_OUT = "_rintf_"
 
 
@@ -39,12 +50,13 @@ class Guard:
 
         Raises:
             Denied, NotFound: it may not.
+            BadFrame: there can be no such function.
         """
         workspace, service_id = to.partition("/")[0], service_of(method)
         if workspace == "*" or self._is_ours(to):
             return  # one of the server's own decides for itself
-        if not service_id and not _CALLBACK.fullmatch(method):
-            raise NotFound("There is no such function: what a peer hands out is called, and nothing in it.")
+        if not service_id and not is_callback(method):
+            raise BadFrame(_NO_FUNCTION)
         if workspace == link.member.workspace:
             return
         if not service_id or service_id == BUILT_IN or service_id.startswith(_SHARED_OUT):
@@ -68,13 +80,17 @@ class Guard:
 
         Raises:
             Denied, NotFound: it may not.
+            BadFrame: there can be no such function.
         """
         workspace = link.member.workspace
         for given, method in message.references:
             target = given if "/" in given else f"{workspace}/{given}"
             service_id = service_of(method)
-            if target.startswith("*") or (service_id and self._is_ours(target)):
+            client = target.partition("/")[2]
+            if target.startswith("*") or client.startswith(RESERVED) or self._is_ours(target):
                 raise Denied("A function of the server's cannot be handed on: each caller asks for it by themselves.")
+            if not reading.is_address(target) or not (reading.is_method(method) if service_id else is_callback(method)):
+                raise BadFrame(_NO_FUNCTION)  # whoever called it would be cut off for it
             if service_id and target != message.sender and not service_id.startswith(_SHARED_OUT):
                 await self.check(link, target, method)
 
@@ -90,6 +106,13 @@ class Guard:
             raise InvalidArguments("A message to all goes to the sender's own workspace, and waits for no reply.")
         if not await self._sight.may(link.who, workspace, UserPermission.read_write):
             raise denied(workspace)
+
+
+def is_callback(method: str) -> bool:
+    """Whether that can be the name of what a peer handed out in a call."""
+    head, _, last = method.rpartition(".")
+    plain = 0 < len(method) <= reading.LONGEST_NAME and method.count(".") < MOST_PARTS
+    return plain and head != "" and "#" not in head and ":" not in head and _CALLBACK.fullmatch(last) is not None
 
 
 def service_of(method: str) -> str:

@@ -7,12 +7,14 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from valetkey.errors import CouldNotTell, Unauthenticated
+from valetkey.errors import CouldNotTell, StoreUnavailable, Unauthenticated
+from valetkey.model.users import UserPermission
 
 if TYPE_CHECKING:
     from valetkey.identity.chain import Chain
     from valetkey.ports.world import Clock
     from valetkey.services.peers import Link
+    from valetkey.services.sight import Sight
     from valetkey.stops import Stops
 
 LOOK_EVERY = 1.0
@@ -61,8 +63,9 @@ class Roomy(Protocol):
 class Live:
     """All sockets of this instance. For use on the home loop."""
 
-    def __init__(self, *, chain: Chain, stops: Stops, clock: Clock) -> None:
+    def __init__(self, *, chain: Chain, stops: Stops, sight: Sight, clock: Clock) -> None:
         self._chain = chain
+        self._sight = sight
         self._stops = stops
         self._clock = clock
         self._sockets: dict[Socket, str] = {}
@@ -134,6 +137,22 @@ class Live:
             caller = socket.link.who.caller
             if changed or (caller.until is not None and caller.until <= self._clock.now()):
                 await self._judge(socket)
+
+    async def changed(self, workspace: str) -> None:
+        """A workspace has other owners now: end those who have no part in it any more."""
+        for socket in list(self._sockets):
+            if socket.link.member.workspace == workspace:
+                await self.may_stay(socket)
+
+    async def may_stay(self, socket: Socket) -> None:
+        """End it where its client may not read in its workspace."""
+        member = socket.link.member
+        try:
+            if not await self._sight.may(socket.link.who, member.workspace, UserPermission.read):
+                _log.info("the socket of %s ends: it has no part in that workspace any more", member.peer)
+                socket.end(OVER, f"Permission denied for workspace: {member.workspace}")
+        except (CouldNotTell, StoreUnavailable):
+            socket.end(LATER, "Try again later.")
 
     async def _can_tell(self) -> bool:
         """Whether it is known who is stopped; asked once more, as this process may have stood still meanwhile."""

@@ -6,16 +6,17 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from valetkey.connections.find import Connector
 from valetkey.connections.finder import Finder, known
-from valetkey.errors import Denied, Unauthenticated, ValetkeyError
+from valetkey.errors import Denied, InvalidSetting, MissingSetting, Unauthenticated, UnknownProvider, ValetkeyError
 from valetkey.identity.tokens import Tokens
 from valetkey.model.caller import OURS, Caller, Owner
 from valetkey.model.calls import Call, Connected
 from valetkey.model.connections import DEFAULT_PROFILE, Connection
-from valetkey.model.lendings import FACTS, VIA, Account, Lending, lending_of
+from valetkey.model.lendings import FACTS, VIA, Account, Lending, lending_of, may_be_lent
 from valetkey.model.needs import Need, Needs
 from valetkey.model.services import Registered
 from valetkey.model.tokens import Token, TokenKind
@@ -23,6 +24,7 @@ from valetkey.model.users import ScopeInfo
 from valetkey.policy.consents import Consents, Terms, is_nobody
 from valetkey.policy.decide import Policy
 from valetkey.ports.world import Clock
+from valetkey.services.complaints import Complaints
 from valetkey.services.relay import ServiceLoan
 from valetkey.services.sight import Who
 
@@ -34,6 +36,7 @@ REMEMBERED = 10_000
 
 LONGEST_NAME = 100
 
+_NOT_SET_UP = "This service asks for an account that cannot be connected here. Ask whoever runs this server."
 _log = logging.getLogger("valetkey.services")
 
 
@@ -64,6 +67,7 @@ class Loans:
         self._finder = finder
         self._tokens = tokens
         self._clock = clock
+        self._complain = Complaints(clock)
         self._base_url = base_url
         self._known: OrderedDict[tuple[Owner, Lending], str] = OrderedDict()
         self._ending: set[asyncio.Task[None]] = set()
@@ -81,14 +85,27 @@ class Loans:
         caller = who.caller
         if is_nobody(caller):
             raise Denied("This service asks for an account of yours, and nobody knows who is calling. Sign in.")
+        wanted = {need.provider for alternative in service.needs.alternatives for need in alternative}
+        if not may_be_lent(caller.user, wanted):
+            raise Denied(
+                "This token was made for a program, and lends no account of whoever made it. They can make one with the"
+                f" extra scope {' and '.join(f'{VIA}{each}' for each in sorted(wanted))}; or call with your own."
+            )
         name = f"{service.workspace}/{service.id}"
         call = Call(tool=name, needs=service.needs, entrance="rpc")
         allowed = await self._policy.decide(caller, call)
-        connected = await self._connector.connect(allowed)
+        try:
+            connected = await self._connector.connect(allowed)
+        except (UnknownProvider, MissingSetting, InvalidSetting) as error:  # its text is for whoever runs the server
+            self._complain("nobody can be asked for what a service needs: %s", f"{name}: {error}")
+            raise type(error)(_NOT_SET_UP) from None
         if not connected.connections:
             return ServiceLoan(told={}, end=lambda: None)
         lending = Lending(
-            service=name, registrant=service.registrant, accounts=_accounts(service.needs, connected.connections)
+            service=name,
+            registrant=service.registrant,
+            accounts=_accounts(service.needs, connected.connections),
+            delegated=service.delegated,
         )
         parent = await self._parent(caller, lending, service, connected)
         issued = [await self._ticket(caller, lending, account, parent) for account in lending.accounts]
@@ -105,7 +122,7 @@ class Loans:
 
     async def _parent(self, caller: Caller, lending: Lending, service: Registered, connected: Connected) -> str:
         """The token with which tickets end: the caller's own for a service of theirs, else their yes."""
-        if service.registrant == caller.principal:
+        if service.registrant == caller.principal and not service.delegated:
             return await self._tokens.parent(caller)
         consent = await self._consent(caller, lending)
         if consent is None:
@@ -137,7 +154,7 @@ class Loans:
         left = LONGEST if caller.until is None else min(LONGEST, caller.until - self._clock.now())
         if user is None or left <= 0:
             raise Unauthenticated("The token has expired. Please fetch a new one")
-        own = Lending(service=lending.service, registrant=lending.registrant, accounts=(account,), asker=caller.token)
+        own = replace(lending, accounts=(account,), asker=caller.token)
         scope = ScopeInfo(**{"extra_scopes": [f"{VIA}{account.provider}"], FACTS: own.facts})  # type: ignore[arg-type]
         bearer = user.model_copy(deep=True, update={"scope": scope, "current_workspace": None})
         secret, token = await self._tokens.issue(
@@ -147,10 +164,11 @@ class Loans:
 
     def _terms(self, service: Registered, lending: Lending, connected: Connected) -> Terms:
         issuer, subject = service.registrant
+        runs = subject if issuer == OURS else f"{subject} ({issuer})"
         rows = {connection.provider: connection for connection in connected.connections}
         return Terms(
             title=service.name or service.id,
-            runs=subject if issuer == OURS else f"{subject} ({issuer})",
+            runs=f"a program that {runs} gave a token" if service.delegated else runs,
             accounts=tuple(self._shown(each, rows[each.provider]) for each in lending.accounts),
             lifetime=self._consents.lifetime,
         )
@@ -205,6 +223,8 @@ def _accounts(needs: Needs, connections: Sequence[Connection]) -> tuple[Account,
                     )
                 ),
                 profile=row.profile,
+                account=row.account or row.id,
+                granted=tuple(sorted(row.scopes)),
             )
             for provider, row in found.items()
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from valetkey.model.services import Registered
@@ -19,6 +19,7 @@ from valetkey.services.sight import Sight, Who
 from valetkey.services.table import Service, ServiceTable
 
 if TYPE_CHECKING:
+    from valetkey.audit import Audit
     from valetkey.identity.chain import Chain
     from valetkey.identity.plugin import AuthPlugin
     from valetkey.identity.tokens import Tokens
@@ -39,13 +40,21 @@ DEFAULT = "default"
 _MEASURED_WITHIN = 2.0  # seconds that a service has to answer when it is chosen among several
 _NAME, _DESCRIPTION = "Workspace manager", "Services for managing workspace."
 _SUMMED_UP = ("id", "name", "type", "description", "config")
-_KICK, _DELETED = "kick", "workspace_deleted"  # what instances tell each other
+_KICK, _DELETED, _CHANGED = "kick", "workspace_deleted", "workspace_changed"  # what instances tell each other
 
 _log = logging.getLogger("valetkey.services")
 
 
 def _nobody(peer: str, reason: str) -> None:
     """Nobody is there to be sent away."""
+
+
+def _any_provider(name: str) -> None:
+    """What there is, is not known here."""
+
+
+async def _no_sockets(workspace: str) -> None:
+    """Nobody is there to be judged."""
 
 
 class Others(Protocol):
@@ -74,7 +83,9 @@ class Manager(ServiceFunctions, ClientFunctions, WorkspaceFunctions, TokenFuncti
         base_url: where browsers find us, with the prefix of our paths.
         most_services: that one client may register.
         kick: ends the socket of a client of this instance: its address, and why.
+        judge: ends those of a workspace's clients on this instance that have no part in it any more.
         mesh: the other instances; None: there are none.
+        provided: refuses a provider of which there is none here.
     """
 
     def __init__(
@@ -84,6 +95,7 @@ class Manager(ServiceFunctions, ClientFunctions, WorkspaceFunctions, TokenFuncti
         chain: Chain,
         plugin: AuthPlugin,
         limits: Limits,
+        audit: Audit,
         workspaces: Workspaces,
         sealer: Sealer,
         table: ServiceTable,
@@ -96,7 +108,9 @@ class Manager(ServiceFunctions, ClientFunctions, WorkspaceFunctions, TokenFuncti
         events: Events | None = None,
         most_services: int = MOST_SERVICES,
         kick: Callable[[str, str], object] = _nobody,
+        judge: Callable[[str], Awaitable[None]] = _no_sockets,
         mesh: Others | None = None,
+        provided: Callable[[str], object] = _any_provider,
     ) -> None:
         chooser = Chooser(
             entropy=entropy,
@@ -113,19 +127,30 @@ class Manager(ServiceFunctions, ClientFunctions, WorkspaceFunctions, TokenFuncti
             relay=relay,
             calls=calls,
             most_services=most_services,
+            provided=provided,
         )
-        ClientFunctions.__init__(self, sight=sight, directory=directory, calls=calls, events=events, kick=self._kicked)
+        ClientFunctions.__init__(
+            self, sight=sight, directory=directory, calls=calls, events=events, kick=self._kicked, audit=audit
+        )
         WorkspaceFunctions.__init__(
-            self, workspaces=workspaces, sight=sight, environs=Environs(sealer), deleted=self._left_behind
+            self,
+            workspaces=workspaces,
+            sight=sight,
+            environs=Environs(sealer),
+            limits=limits,
+            deleted=self._left_behind,
+            changed=self._has_other_owners,
         )
         TokenFunctions.__init__(
             self, tokens=tokens, chain=chain, permission_of=workspaces.permission, plugin=plugin, limits=limits
         )
         self._end = kick
+        self._judge = judge
         self._mesh = mesh
         if mesh is not None:
             mesh.on(_KICK, self._end)
             mesh.on(_DELETED, self._end_clients)
+            mesh.on(_CHANGED, judge)
         self._offered: dict[str, Callable[..., Any]] = {
             **ServiceFunctions.functions(self),
             **ClientFunctions.functions(self),
@@ -224,7 +249,13 @@ class Manager(ServiceFunctions, ClientFunctions, WorkspaceFunctions, TokenFuncti
         if self._mesh is not None:
             self._mesh.tell(_DELETED, workspace=workspace)
 
+    async def _has_other_owners(self, workspace: str) -> None:
+        if self._mesh is not None:
+            self._mesh.tell(_CHANGED, workspace=workspace)
+        await self._judge(workspace)
+
     def _end_clients(self, workspace: str) -> None:
+        self.forget_workspace(workspace)
         for member in self.members(workspace):
             self._end(member.peer, f"The workspace {workspace} was deleted.")
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from valetkey.errors import Denied, ValetkeyError
+from valetkey.model.audit import Action, Entry
 from valetkey.model.users import UserPermission
 from valetkey.services.asking import need, number, text
 from valetkey.services.failures import RemoteFailure
 from valetkey.services.sight import Sight, Who
+from valetkey.services.turns import Turns
 
 if TYPE_CHECKING:
+    from valetkey.audit import Audit
     from valetkey.model.services import Member
     from valetkey.services.directory import Directory
     from valetkey.services.events import Events
@@ -52,12 +55,15 @@ class ClientFunctions:
         calls: Asks | None,
         events: Events | None,
         kick: Kicks,
+        audit: Audit,
     ) -> None:
         self._sight = sight
         self._directory = directory
         self._calls = calls
         self._events = events
         self._kick = kick
+        self._audit = audit
+        self._cleanups = Turns()
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """By name."""
@@ -115,12 +121,16 @@ class ClientFunctions:
 
         Raises:
             Denied: the caller is no admin there.
+            RateLimited: too many such questions of the caller wait.
         """
         place = who.workspace if workspace is None else text(workspace, "workspace")
         await need(self._sight, who, place, UserPermission.admin)
         wait = number(timeout, "timeout", least=0.001, most=60)
-        gone = await self._silent([each.peer for each in self.members(place)], wait)
+        async with self._cleanups.of(who):
+            gone = await self._silent([each.peer for each in self.members(place)], wait)
         for peer in gone:
+            entry = Entry(action=Action.CLIENT_CUT, workspace=place, what=peer, details={"reason": "it did not answer"})
+            await self._audit.note(entry.by(who.caller))
             self._kick(peer, "This client did not answer.")
         return {"removed_clients": gone} if gone else {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from valetkey.errors import Denied, InvalidArguments, NotFound
@@ -17,6 +18,7 @@ from valetkey.services.registering import Shares, is_local, own_id, service_of
 from valetkey.services.search import Index
 from valetkey.services.sight import Sight, Who
 from valetkey.services.table import Service
+from valetkey.services.turns import Turns
 
 if TYPE_CHECKING:
     from valetkey.services.directory import Directory
@@ -63,6 +65,7 @@ class ServiceFunctions:
         directory, relay, calls: of connected clients; None: none can connect.
         base_url: where browsers find us, with the prefix of our paths.
         most_services: that one client may register.
+        provided: refuses a provider of which there is none here.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class ServiceFunctions:
         relay: Relay | None,
         calls: Asks | None,
         most_services: int,
+        provided: Callable[[str], object],
     ) -> None:
         self._finder = finder
         self._sight = sight
@@ -83,7 +87,9 @@ class ServiceFunctions:
         self._relay = relay
         self._calls = calls
         self._most_services = most_services
+        self._provided = provided
         self._index = Index()
+        self._turns = Turns()
         self._shares = None if directory is None else Shares(directory)
 
     def functions(self) -> dict[str, Callable[..., Any]]:
@@ -121,6 +127,8 @@ class ServiceFunctions:
         if service_id != BUILT_IN:
             await need(self._sight, who, member.workspace, UserPermission.read_write)
         made = service_of(given, member)
+        for asked in (each for alternative in made.needs.alternatives for each in alternative):
+            self._provided(asked.provider)
         if self._finder.mesh is not None and made.singleton:
             await self._finder.mesh.settle()
         for other in directory.named(made.workspace, made.id):
@@ -154,6 +162,17 @@ class ServiceFunctions:
         await need(self._sight, who, link.member.workspace, UserPermission.read_write)
         if name == BUILT_IN or directory.unregister(link.member.peer, name) is None:
             raise NotFound(f"Service not found: {link.member.peer}:{name}")
+
+    def forget_workspace(self, workspace: str) -> None:
+        """A workspace is gone: whoever makes one of that name later is let in by no service of this instance."""
+        there = [] if self._directory is None else list(self._directory.services())
+        for service in there:
+            if self._directory is None or self._relay is None or self._relay.link(service.peer) is None:
+                continue
+            if workspace in service.authorized_workspaces:
+                kept = service.authorized_workspaces - {workspace}
+                config = {**service.config, "authorized_workspaces": sorted(kept)}
+                self._directory.register(replace(service, authorized_workspaces=kept, config=config))
 
     # Finding
 
@@ -224,10 +243,12 @@ class ServiceFunctions:
 
         Raises:
             Denied: unlisted ones of another workspace were asked for.
-            InvalidArguments: the query can be none.
+            InvalidArguments: the query can be none, or the answer is too long.
+            RateLimited: too many such questions of the caller wait.
         """
-        found = await self._finder.matching(query, who, include_unlisted=include_unlisted is True)
-        return await self._finder.told(found, who)
+        async with self._turns.of(who):
+            found = await self._finder.matching(query, who, include_unlisted=include_unlisted is True)
+            return await self._finder.told(found, who)
 
     def described(self, address: str | None) -> dict[str, Any]:
         """The manager itself: to be called at that address; without one, to be read of.
@@ -264,16 +285,18 @@ class ServiceFunctions:
             who: the caller.
 
         Raises:
-            InvalidArguments: one of them can be none.
+            InvalidArguments: one of them can be none, or the answer is too long.
+            RateLimited: too many such questions of the caller wait.
         """
-        there = await self._finder.matching({"workspace": "*"}, who)
-        if include_unlisted is True:
-            there += await self._finder.matching({"visibility": "unlisted"}, who, include_unlisted=True)
         first = int(number(offset, "offset", least=0, most=1_000_000))
         most = int(number(limit, "limit", least=1, most=1000))
-        found = await self._index.find(there, query, filters=mapping(filters, "filters"), order_by=order_by)
-        page = await self._finder.told(found[first : first + most], who)
-        items = [_only(each, return_fields) for each in page]
+        async with self._turns.of(who):
+            there = await self._finder.matching({"workspace": "*"}, who)
+            if include_unlisted is True:
+                there += await self._finder.matching({"visibility": "unlisted"}, who, include_unlisted=True)
+            found = await self._index.find(there, query, filters=mapping(filters, "filters"), order_by=order_by)
+            page = found[first : first + most]
+            items = await self._finder.told(page, who, pick=lambda facts: _only(facts, return_fields))
         return {"items": items, "total": len(found), "offset": first, "limit": most} if pagination is True else items
 
     def _client(self, who: Who) -> tuple[Link, Directory]:

@@ -72,8 +72,10 @@ class TokenFunctions:
             Denied: it would be wider than the caller's own.
             InvalidSetting: the host program's own generator failed.
         """
+        if config is not None and not isinstance(config, Mapping):
+            raise InvalidArguments("config is a map, such as {'expires_in': 3600}.")
         try:
-            wanted = TokenConfig.model_validate(config or {})
+            wanted = TokenConfig.model_validate(dict(config or {}))
         except ValidationError as error:
             raise InvalidArguments(f"config cannot be used: {_fields(error)}. Check its form.") from None
         if wanted.workspace is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from valetkey.errors import Denied, InvalidArguments
 from valetkey.identity.powers import is_admin, is_whole
 from valetkey.identity.workspaces import Workspaces, open_part
+from valetkey.limits import DELETIONS_BY_USER, Limits
 from valetkey.model.users import UserPermission
 from valetkey.services import types
 from valetkey.services.asking import mapping, need, number, plain, text
@@ -33,7 +34,9 @@ class WorkspaceFunctions:
     """What callers do with workspaces.
 
     Args:
+        limits: how often a user may delete one.
         deleted: called with the name of one that was deleted: its tokens end, and its clients have to go.
+        changed: called with the name of one that has other owners now.
     """
 
     def __init__(
@@ -42,12 +45,16 @@ class WorkspaceFunctions:
         workspaces: Workspaces,
         sight: Sight,
         environs: Environs,
+        limits: Limits,
         deleted: Callable[[str], Awaitable[None]],
+        changed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._workspaces = workspaces
         self._sight = sight
         self._environs = environs
+        self._limits = limits
         self._deleted = deleted
+        self._changed = changed
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """By name."""
@@ -86,8 +93,13 @@ class WorkspaceFunctions:
         name = wanted["id"]
         if overwrite is True and await self._is_admin(who, name):
             row = await self._workspaces.change(
-                who.caller, name, lambda row: _rewrite(row, wanted), wanted=UserPermission.admin
+                who.caller,
+                name,
+                lambda row: _rewrite(row, wanted),
+                wanted=UserPermission.admin,
+                told={"change": "rewritten"},
             )
+            await self._changed(name)
             return _told(row)
         made = await self._workspaces.create(
             who.caller,
@@ -106,8 +118,10 @@ class WorkspaceFunctions:
         Raises:
             NotFound: there is none of that name, or none that the caller may see.
             Denied: the caller is no admin there.
+            RateLimited: they have deleted too many: all tokens are looked through for each.
         """
         name = text(workspace, "workspace")
+        await self._limits.take(DELETIONS_BY_USER, " ".join(who.caller.principal))
         await self._workspaces.delete(who.caller, name)
         await self._deleted(name)
 
@@ -179,6 +193,7 @@ class WorkspaceFunctions:
             who.workspace,
             lambda row: self._environs.put(row, key, value),
             wanted=UserPermission.read_write,
+            told={"change": "variable removed" if value is None else "variable set", "name": str(key)},
         )
 
     async def get_env(self, key: str | None = None, *, who: Who) -> str | dict[str, str]:
@@ -206,6 +221,7 @@ class WorkspaceFunctions:
             who.workspace,
             lambda row: types.put(row.service_types, type_id, facts),
             wanted=UserPermission.read_write,
+            told={"change": "service type registered", "name": type_id},
         )
         return facts
 

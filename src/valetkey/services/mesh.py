@@ -15,8 +15,9 @@ from valetkey.ports.world import Clock, Entropy
 from valetkey.services import packing
 from valetkey.services.complaints import Complaints
 from valetkey.services.directory import Directory
-from valetkey.services.frames import Message
-from valetkey.services.relay import Link, Relay, Stamp
+from valetkey.services.forwarding import FULL, forward
+from valetkey.services.frames import Message, rejection
+from valetkey.services.relay import NOBODY, Link, Relay, Stamp
 from valetkey.services.roster import Roster
 from valetkey.services.settling import PATIENCE, Settling
 from valetkey.services.streams import Other
@@ -43,7 +44,7 @@ class Mesh:
     What is said is sealed and authenticated (`Wire`): the bus never says who is calling. Each pair of instances has a
     stream in each direction. It begins with all that there is to know; changes, calls and replies follow in their
     order. Whoever misses something asks for a new stream, and calls between the two that were waiting fail: they may
-    have been lost.
+    have been lost. What one sender says too much of is refused, and costs others nothing.
 
     Args:
         cut: closes the socket of a client whose address another, newer client has taken on another instance.
@@ -318,16 +319,14 @@ class Mesh:
         if (refused or not self._relay.arrive(message, stamp)) and message.promised:
             self._put(other, "undelivered", message.sender, message.session, message.to)
 
-    def _undelivered(self, other: Other, sender: str, session: str, to: str) -> None:
-        del other
+    def _undelivered(self, _: Other, sender: str, session: str, to: str) -> None:
         self._relay.undelivered(Message(method="", to=to, sender=sender, session=session))
 
     def _asked_anew(self, other: Other, stream: int) -> None:
         if stream >= other.stream:
             self._begin(other)
 
-    def _told(self, other: Other, kind: str, facts: dict[str, Any]) -> None:
-        del other
+    def _told(self, _: Other, kind: str, facts: dict[str, Any]) -> None:
         handler = self._handlers.get(kind)
         outcome = None if handler is None else handler(**facts)
         if inspect.isawaitable(outcome):
@@ -342,8 +341,10 @@ class Mesh:
         other = self._names.get(instance)
         if other is None:
             self._relay.undelivered(message)
-        else:
-            self._put(other, "message", packing.of_message(message, stamp))
+        elif forward(other.out, message, stamp):
+            self._work.set()
+        elif message.promised:
+            self._relay.send(rejection(FULL, call=message), NOBODY)
 
     def instance_of(self, address: str) -> str | None:
         """See `Away`."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from valetkey.errors import Denied, NotFound, RateLimited, ValetkeyError
+from valetkey.errors import Denied, InvalidArguments, NotFound, RateLimited, ValetkeyError
 from valetkey.identity.handlers import is_async
 from valetkey.model.services import BUILT_IN, Member, Registered
 from valetkey.services import frames, library, reading
@@ -17,6 +17,7 @@ from valetkey.services.answering import called_from_threads, failed, stepped, wr
 from valetkey.services.built_in import built_in
 from valetkey.services.failures import told
 from valetkey.services.frames import Message
+from valetkey.services.guard import TEXT_KEYS
 from valetkey.services.references import described, reference
 from valetkey.services.relay import NOBODY, Relay, Stamp
 from valetkey.services.root import root_user
@@ -201,10 +202,13 @@ class Objects:
         if inspect.isgenerator(value):
             value = stepped(value)
         try:
-            return frames.resolution(value, call=message)
+            reply = frames.resolution(value, call=message)
         except (TypeError, ValueError, OverflowError):  # something that is more than msgpack
             sessions = self._in(message.to.partition("/")[0])
-        return frames.resolution(written(value, sessions.hand_out(message.sender)), call=message)
+            reply = frames.resolution(written(value, sessions.hand_out(message.sender)), call=message)
+        if not frames.has_text_keys(reply.args):
+            raise InvalidArguments(TEXT_KEYS)
+        return reply
 
     def _beat(self, message: Message) -> asyncio.Task[None]:
         """Let the caller know now and then that its call goes on."""
@@ -237,6 +241,8 @@ class Objects:
 
     async def _emit(self, workspace: str, data: bytes) -> None:
         message = reading.read(data, sender=f"{workspace}/{self._table.client}", cap=len(data))
+        if not message.text_keys:
+            raise InvalidArguments(TEXT_KEYS)
         self._relay.send(message, Stamp(workspace=workspace, user=self._root))
 
     # Who comes and goes

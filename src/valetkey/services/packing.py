@@ -40,6 +40,7 @@ _SERVICE = (
     "config",
     "schema",
     "registrant",
+    "delegated",
 )
 
 
@@ -122,10 +123,13 @@ def service(packed: list[Any]) -> Registered:
 
 def of_message(message: Message, stamp: Stamp) -> list[Any]:
     """A message, and what is said of its sender."""
-    return [[getattr(message, name) for name in _MESSAGE], stamp.workspace, stamp.user, stamp.more]
+    values = [getattr(message, name) for name in _MESSAGE]
+    return [values, sorted(message.references), stamp.workspace, stamp.user, stamp.more]
 
 
 def message(packed: list[Any]) -> tuple[Message, Stamp]:
     """And back; who it is, another instance has found out."""
-    values, workspace, user, more = packed
-    return Message(**dict(zip(_MESSAGE, values, strict=True))), Stamp(workspace=workspace, user=user, more=more)
+    values, references, workspace, user, more = packed
+    about = dict(zip(_MESSAGE, values, strict=True))
+    made = Message(**about, references=frozenset((target, method) for target, method in references))
+    return made, Stamp(workspace=workspace, user=user, more=more)

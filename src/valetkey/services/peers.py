@@ -11,6 +11,7 @@ from valetkey.model.services import Member, Registered
 from valetkey.services import frames
 from valetkey.services.chunks import Uploads
 from valetkey.services.frames import Message
+from valetkey.services.rooms import Room
 from valetkey.services.sight import Who
 
 MOST_TALKED = 10_000
@@ -114,6 +115,7 @@ class Link:
         bad: messages that were none, lately.
         bad_since: when their count began.
         address: that of its client.
+        room: where its pieces of messages are kept; None: it has sent none yet.
         talked: peers of other workspaces with which it has to do.
     """
 
@@ -124,6 +126,7 @@ class Link:
     bad: int = 0
     bad_since: float = 0.0
     uploads: Uploads = field(default_factory=Uploads)
+    room: Room | None = None
     talked: dict[str, None] = field(default_factory=dict)
     address: str = field(init=False)
 

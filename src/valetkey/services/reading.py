@@ -26,11 +26,12 @@ _INNER = rf"(?!_){_PART}"
 _TO = re.compile(rf"\*|(?:\*|{_NAME})(?:/(?:\*|{_NAME}))?")
 _SERVED = re.compile(rf"services\.{_PART}(?:\.(?!__){_PART})+")
 _HEAD = rf"(?!(?:services|message_cache)(?:\.|$)){_PART}"
+_OF_REPLIES = re.compile(r"(?!services\.).+\.(?:resolve|reject)")
 _SESSION = re.compile(rf"{_HEAD}(?:\.{_INNER})*")
 _OF_SESSION = re.compile(rf"{_HEAD}(?:\.{_INNER})*\.(?!_)[^.\x00-\x1f\x7f]+")
 _GOES = "A message goes to workspace/client, to client, or to *."
 _MAPS_ONLY = "A message is two msgpack maps with texts as keys, each there once, and nothing follows them."
-_UNREADABLE = "It cannot be read as msgpack: keys of maps have to be texts, and texts UTF-8."
+_UNREADABLE = "It cannot be read as msgpack: texts have to be UTF-8, and keys of maps texts or numbers."
 _SMALL = 1024  # bytes that cannot say much more than they hold
 
 
@@ -60,13 +61,14 @@ def read(data: bytes, *, sender: str, cap: int) -> Message:
     if unpacker.tell() == len(data):
         return message
     try:
-        second = _payload(unpacker, data, message)
+        second = _second(unpacker, data, message)
         if second:
             _fill(message, second)
             _promise(message, second)
     except BadFrame as error:
-        if message.session:
-            message.promised = True
+        replies = _OF_REPLIES.fullmatch(message.method) is not None
+        if message.session or replies:
+            message.promised = not replies
             message.drop_values()
             error.call = message
         raise
@@ -87,8 +89,23 @@ def _check_complete(data: bytes) -> None:
         unpacker.skip()
 
 
+def _second(unpacker: msgpack.Unpacker, data: bytes, message: Message) -> dict[str, Any]:
+    """The second map; its arguments also as they were packed. Maps in them may have numbers as keys."""
+    start = unpacker.tell()
+    try:
+        return _payload(unpacker, data, message)
+    except BadFrame as error:
+        if error.__cause__ is None:  # it says more than that it cannot be read
+            raise
+    again = _fed(data, {**counted(), "strict_map_key": False})
+    again.skip()
+    message.text_keys = False
+    if again.tell() != start:
+        raise BadFrame(_UNREADABLE)
+    return _payload(again, data, message)
+
+
 def _payload(unpacker: msgpack.Unpacker, data: bytes, message: Message) -> dict[str, Any]:
-    """The second map; its arguments also as they were packed."""
     found: dict[str, Any] = {}
     try:
         pairs = unpacker.read_map_header()
@@ -100,8 +117,8 @@ def _payload(unpacker: msgpack.Unpacker, data: bytes, message: Message) -> dict[
                 message.args = data[start : unpacker.tell()]
     except BadFrame:
         raise
-    except Exception:  # noqa: BLE001 - of whatever kind
-        raise BadFrame(_UNREADABLE) from None
+    except Exception as error:
+        raise BadFrame(_UNREADABLE) from error
     if len(found) != pairs or unpacker.tell() < len(data):
         raise BadFrame(_MAPS_ONLY)
     return found
@@ -129,6 +146,11 @@ def _address(to: str, sender: str) -> str:
     if not _TO.fullmatch(to):
         raise BadFrame(_GOES)
     return to if "/" in to else f"{sender.partition('/')[0]}/{to}"
+
+
+def is_address(name: str) -> bool:
+    """Whether that is the whole address of a peer."""
+    return "/" in name and _TO.fullmatch(name) is not None
 
 
 def is_method(name: str) -> bool:

@@ -114,6 +114,7 @@ def service_of(given: Mapping[str, Any], member: Member) -> Registered:
         config=kept,
         schema=schema,
         registrant=member.principal,
+        delegated=bool(member.user.get("parent")),
         needs=_needs(config.get("needs")),
     )
 
@@ -127,8 +128,9 @@ def own_id(given: object, member: Member) -> str:
     """
     if not isinstance(given, str) or len(given) > 3 * 128 + 8:
         raise InvalidArguments("A service has an id, a text such as my-service.")
-    workspace, slash, rest = given.rpartition("/")
-    client, colon, service_id = rest.rpartition(":")
+    place, colon, service_id = given.partition(":")
+    workspace, slash, client = (place if colon else given).rpartition("/")
+    service_id = service_id if colon else client
     service_id = service_id.partition("@")[0]
     if slash and workspace != member.workspace:
         raise Denied(
@@ -137,9 +139,11 @@ def own_id(given: object, member: Member) -> str:
         )
     if colon and client != member.client:
         raise Denied(f"The client {member.client} cannot register services of another one.")
-    if not NAME.fullmatch(service_id):
+    if not NAME.fullmatch(service_id) or "." in service_id:
+        # Calls name services.<id>.<function>, and clients' libraries part that at each dot.
         raise InvalidArguments(
-            "A service's id is of letters, digits, dot, hyphen, low line, tilde, |; at most 128 of them."
+            "A service's id is of letters and signs (A-Z, a-z, 0-9, low line, hyphen, tilde, |), at most 128 of them."
+            " It has no dot, for services.<id>.<function> is parted there, and no slash."
         )
     return service_id
 

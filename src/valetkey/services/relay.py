@@ -6,18 +6,19 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from valetkey.errors import NotFound, ValetkeyError
-from valetkey.model.services import BUILT_IN, Member, Registered
+from valetkey.errors import InvalidArguments, NotFound, ValetkeyError
+from valetkey.model.services import Member, Registered
 from valetkey.ports.world import Clock
-from valetkey.services import chunks, frames, reading
-from valetkey.services.built_in import built_in
-from valetkey.services.chunks import Room
+from valetkey.services import chunks, frames, reading, replies
+from valetkey.services.built_in import built_in, is_asked
+from valetkey.services.complaints import Complaints
 from valetkey.services.directory import Directory, WatcherOfSome
 from valetkey.services.failures import told
 from valetkey.services.frames import BadFrame, Message, Waiting
-from valetkey.services.guard import SERVICES, Guard, absent, service_of
+from valetkey.services.guard import SERVICES, TEXT_KEYS, Guard, absent, service_of
 from valetkey.services.peers import MOST_BAD, NOBODY, Away, CutOff, Lend, Link, Peer, ServiceLoan, Stamp
 from valetkey.services.pending import PendingCalls
+from valetkey.services.rooms import Rooms
 from valetkey.services.sight import Sight
 
 __all__ = ("MOST_BAD", "NOBODY", "Away", "CutOff", "Lend", "Link", "Peer", "Relay", "ServiceLoan", "Stamp")
@@ -28,12 +29,6 @@ MANAGERS = "*/"
 MOST_OWN = 10_000
 """Calls of one of the server's own peers, from one workspace, that may wait at once."""
 
-MOST_ROOM = 16
-"""Messages of the full length whose pieces may be here at once, of all clients."""
-
-_ASKED = f"services.{BUILT_IN}.get_service"
-_ASKED_FOR = frames.packed([BUILT_IN])
-_REPLIES = frozenset({"resolve", "reject", "heartbeat"})
 _log = logging.getLogger("valetkey.services")
 
 
@@ -74,7 +69,8 @@ class Relay(WatcherOfSome):
         self._own: dict[str, Peer] = {}
         self._anywhere: dict[str, Peer] = {}
         self._pending = PendingCalls(clock)
-        self._room = Room(most=MOST_ROOM * whole)
+        self._rooms = Rooms(whole=whole)
+        self._complain = Complaints(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         directory.watch(self)
 
@@ -84,7 +80,7 @@ class Relay(WatcherOfSome):
         """A client's socket is there; one of that address that was there before has left."""
         before = self._links.get(link.address)
         if before is not None:
-            before.uploads.clear(self._room)
+            before.uploads.clear(before.room)
         self._links[link.address] = link
         self.directory.join(link.member)
 
@@ -93,7 +89,7 @@ class Relay(WatcherOfSome):
         peer = link.address
         if self._links.get(peer) is link:
             del self._links[peer]
-            link.uploads.clear(self._room)
+            link.uploads.clear(link.room)
             if self.directory.member(peer) is link.member:
                 self.directory.leave(peer)
 
@@ -144,7 +140,7 @@ class Relay(WatcherOfSome):
         self._pending.expire()
         now = self._clock.monotonic()
         for link in self._links.values():
-            link.uploads.expire(now, self._room)
+            link.uploads.expire(now, link.room)
 
     # What clients say
 
@@ -177,31 +173,34 @@ class Relay(WatcherOfSome):
                 message = whole
             await self._route(link, message)
         except BadFrame as error:
-            self._refuse(message, told(error))
+            self._refuse_of(link, message, error)
             self._bad(link, error)
         except ValetkeyError as error:
-            _log.info("a message of %s to %s was refused: %s", link.address, message.to, error.code)
-            self._refuse(message, told(error))
+            self._complain.of(link.address, "%s is refused %s: %s", message.to, error.code, level=logging.INFO)
+            self._refuse_of(link, message, error)
 
     def _is_here(self, link: Link) -> bool:
         return self._links.get(link.address) is link
 
     def _bad(self, link: Link, error: BadFrame) -> None:
         """Refuse what is no message; what can be answered is told so, and counts for nothing."""
-        _log.warning("%s sent what is no message: %s", link.address, error)
+        self._complain.of(link.address, "%s sent what is no message: %s", error)
         if error.call is not None:
-            self._refuse(error.call, told(error))
-            return
-        link.count_bad(self._clock.monotonic())
+            self._refuse_of(link, error.call, error)
+        else:
+            link.count_bad(self._clock.monotonic())
 
     def _uploaded(self, link: Link, piece: Message) -> Message | None:
         """Take a piece of a message; the message, once it is whole. Its caller hears that it is on its way."""
         now = self._clock.monotonic()
-        whole, waits = link.uploads.take(piece, whole=self._whole, now=now, room=self._room)
+        link.room = link.room or self._rooms.of(link.who)
+        try:
+            whole, waits = link.uploads.take(piece, whole=self._whole, now=now, room=link.room)
+        except ValetkeyError as error:
+            self._reply(link, replies.instead_of_pieces(piece, chunks.awaited(piece), str(error)))
+            raise
         if waits and reading.is_method(f"{waits}.heartbeat"):
-            beat = chunks.heartbeat(waits, to=piece.to, sender=piece.sender)
-            if not self._settle(beat, link.stamp):
-                self._reply_away(link, beat)
+            self._reply(link, chunks.heartbeat(waits, to=piece.to, sender=piece.sender))
         if piece.promised:
             self._tell(frames.resolution(None, call=piece))
         return whole
@@ -209,12 +208,14 @@ class Relay(WatcherOfSome):
     async def _route(self, link: Link, message: Message) -> None:
         if message.references and not self.owns(message.to):  # those take a caller's own functions alone
             await self._guard.check_references(link, message)
-        replies = _replies(message)
-        if replies and self._settle(message, link.stamp):
+        answers = replies.is_reply(message)
+        if not message.text_keys and not (answers and self._is_ours(message.to)):
+            raise InvalidArguments(TEXT_KEYS)
+        if answers and self._settle(message, link.stamp):
             return
         if not reading.is_method(message.method):
             raise NotFound("There is no such function: services.<id>.<name> is one, and what a peer hands out.")
-        if replies:
+        if answers:
             self._reply_away(link, message)
             return
         workspace, _, client = message.to.partition("/")
@@ -250,9 +251,7 @@ class Relay(WatcherOfSome):
 
     def _answered(self, message: Message) -> bool:
         """Whether that asks a peer of another instance's own how long messages are brought to it: by this relay."""
-        if message.method != _ASKED or message.args != _ASKED_FOR or self.owns(message.to):
-            return False
-        if not self._is_ours(message.to):
+        if not is_asked(message) or self.owns(message.to) or not self._is_ours(message.to):
             return False
         return self._settle(frames.resolution(built_in(message.to), call=message))
 
@@ -284,7 +283,7 @@ class Relay(WatcherOfSome):
             InvalidArguments: a call of that session waits already.
             RateLimited: too many calls of that peer wait already.
         """
-        if _replies(message) and (self._settle(message, stamp) or self._takes(message.to)):
+        if replies.is_reply(message) and (self._settle(message, stamp) or self._takes(message.to)):
             return
         if message.promised:
             self._pending.add(message, most=MOST_OWN)
@@ -305,12 +304,16 @@ class Relay(WatcherOfSome):
 
     def arrive(self, message: Message, stamp: Stamp) -> bool:
         """Take what another instance passed on; False: its addressee is not here."""
-        if _replies(message) and self._takes(message.to):
+        if replies.is_reply(message) and self._takes(message.to):
             self._settle(message, stamp)
             return True
         return self._deliver(message, stamp)
 
     # How it is delivered
+
+    def _reply(self, link: Link, reply: Message | None) -> None:
+        if reply is not None and not self._settle(reply, link.stamp):
+            self._reply_away(link, reply)
 
     def _reply_away(self, link: Link, message: Message) -> None:
         """Pass a reply to whoever waits for it on another instance; nobody else gets one."""
@@ -371,14 +374,15 @@ class Relay(WatcherOfSome):
 
     # What is told of failures
 
+    def _refuse_of(self, link: Link, message: Message, error: ValetkeyError) -> None:
+        """Tell whoever waits that a client's message was not passed on: also for a reply, wherever they are."""
+        if replies.is_reply(message):
+            self._reply(link, replies.instead_of(message, str(error)))
+        self._refuse(message, told(error))
+
     def _refuse(self, message: Message, text: str) -> None:
-        """Tell whoever waits that a message was not passed on: its caller, or whose call it was the reply to."""
-        if _replies(message):
-            waits = self._pending.find(message.to, message.method.rpartition(".")[0], of=message.sender)
-            if waits is not None:
-                self._pending.end(waits)
-                self._reject(waits, text)
-        elif message.promised:
+        """Tell the caller that a message was not passed on."""
+        if message.promised:
             waits = self._pending.find(message.sender, message.session, of=message.to)
             if waits is not None:
                 self._pending.end(waits)
@@ -393,8 +397,3 @@ class Relay(WatcherOfSome):
         peer = self._of_ours(reply.to) if link is None else link.peer
         if peer is not None:
             peer.deliver(reply, NOBODY)
-
-
-def _replies(message: Message) -> bool:
-    """Whether it is the reply to a call, or a sign that one goes on."""
-    return not message.method.startswith(SERVICES) and message.method.rpartition(".")[2] in _REPLIES

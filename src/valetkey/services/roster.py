@@ -15,7 +15,8 @@ class Roster:
     """Keeps a directory as all instances say. For use on the home loop.
 
     Two instances may let in a client of the same address at the same moment. The newer one stays, and all of them come
-    to the same result, whatever their clocks say: who takes the place of a known client has a higher term.
+    to the same result, whatever their clocks say: who takes the place of a known client has a higher term. Nobody takes
+    the place of another user's client: of two users' the older one stays.
 
     Args:
         cut: closes the socket of a client of this instance that has lost its address.
@@ -116,7 +117,8 @@ class Roster:
     def _join(self, member: Member, term: int) -> None:
         there = self._directory.member(member.peer)
         if there is not None and there.instance != member.instance:
-            if self._rank(there, self._terms.get(member.peer, 1)) > self._rank(member, term):
+            is_newer = self._rank(there, self._terms.get(member.peer, 1)) > self._rank(member, term)
+            if is_newer == (there.principal == member.principal):
                 return  # its own instance comes to the same result
             link = self._relay.link(member.peer) if there.instance == self._directory.instance else None
             if link is not None:

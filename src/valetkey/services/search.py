@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from valetkey.errors import InvalidArguments
+from valetkey.services.turns import Breath
 
 if TYPE_CHECKING:
     from valetkey.services.finding import Found
@@ -25,10 +26,40 @@ REMEMBERED = 20_000
 _WORD = re.compile(r"\w+")
 _WEIGHTS = {"id": 8, "name": 8, "functions": 4, "type": 4, "description": 2, "docs": 1}
 _READ = 8000  # characters of each fact
-_BREATH = 200  # services after which others may go on
+_READING, _LOOKING = 4, 20  # steps for a character that is read, and a word that is looked for
 
-Words = Mapping[str, int]
-"""The words of a service, each with the weight of where it stands."""
+
+class Words:
+    """The words of one service, each with the weight of where it stands.
+
+    Args:
+        weights: by word.
+    """
+
+    def __init__(self, weights: Mapping[str, int]) -> None:
+        self._weights = weights
+        by_weight: dict[int, list[str]] = {}
+        for word in sorted(weights):
+            by_weight.setdefault(weights[word], []).append(word)
+        self._sorted = sorted(by_weight.items(), reverse=True)
+
+    def score(self, words: Sequence[str]) -> int | None:
+        """How well it fits; None: a word is not there."""
+        total = 0
+        for word in words:
+            best = 2 * self._weights.get(word, 0) or self._begun(word)
+            if not best:
+                return None
+            total += best
+        return total
+
+    def _begun(self, start: str) -> int:
+        """The weight of the best word that begins so."""
+        for weight, words in self._sorted:
+            at = bisect_left(words, start)
+            if at < len(words) and words[at].startswith(start):
+                return weight
+        return 0
 
 
 class Index:
@@ -55,48 +86,46 @@ class Index:
             raise InvalidArguments(f"query is a text of at most {LONGEST} characters: services are searched by words.")
         if order_by is not None and not isinstance(order_by, str):
             raise InvalidArguments("order_by is the name of a fact, such as name.")
-        words = list(dict.fromkeys(_split(query or "")))[:MOST_WORDS]
+        words = list(dict.fromkeys(_split(query or "")))
+        if len(words) > MOST_WORDS:
+            raise InvalidArguments(f"A query has at most {MOST_WORDS} words.")
         ranked: list[tuple[int, str, Found]] = []
-        for number, service in enumerate(services):
-            score = _score(self._read(service), words)
-            if score is not None and _fits(service, filters):
-                place = "" if order_by is None else str(service.info().get(order_by, ""))
+        breath = Breath()
+        for service in services:
+            score: int | None = 0
+            if words:
+                score = (await self._read(service, breath)).score(words)
+                await breath.after(_LOOKING * len(words))
+            if score is not None and (filters or order_by is not None):
+                facts = service.info()
+                await breath.after(_LOOKING * (10 + len(facts["functions"])))
+                if not _fits(facts, filters):
+                    continue
+                place = "" if order_by is None else str(facts.get(order_by, ""))[:_READ]
                 ranked.append((0 if order_by is not None else -score, place, service))
-            if number % _BREATH == _BREATH - 1:
-                await asyncio.sleep(0)
+            elif score is not None:
+                ranked.append((-score, "", service))
         return [each[2] for each in sorted(ranked, key=lambda each: (each[0], each[1], each[2].full_id))]
 
-    def _read(self, service: Found) -> Words:
+    async def _read(self, service: Found, breath: Breath) -> Words:
         held = self._words.get(service.full_id)
         if held is not None and held[0] is service:
             return held[1]
         facts, found = service.info(), dict[str, int]()
         for name, weight in _WEIGHTS.items():
             value = facts.get(name) or ""
-            for word in _split((value if isinstance(value, str) else " ".join(map(str, value)))[:_READ]):
+            text = (value if isinstance(value, str) else " ".join(map(str, value)))[:_READ]
+            for word in _split(text):
                 found[word] = max(weight, found.get(word, 0))
-        self._words[service.full_id] = service, found
+            await breath.after(_READING * len(text))
+        words = Words(found)
+        self._words[service.full_id] = service, words
         if len(self._words) > REMEMBERED:
             self._words.popitem(last=False)
-        return found
+        return words
 
 
-def _score(there: Words, words: Sequence[str]) -> int | None:
-    """How well it fits; None: a word is not there."""
-    total = 0
-    for word in words:
-        whole = 2 * there.get(word, 0)
-        best = whole or max((weight for each, weight in there.items() if each.startswith(word)), default=0)
-        if not best:
-            return None
-        total += best
-    return total
-
-
-def _fits(service: Found, filters: Mapping[str, Any]) -> bool:
-    if not filters:
-        return True
-    facts = service.info()
+def _fits(facts: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
     return all(wanted in (facts.get(name), facts["config"].get(name)) for name, wanted in filters.items())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,26 +16,65 @@ WINDOW = 4_194_304
 """Bytes under way to one instance that it has not said to have taken: what the bus has to hold for it."""
 
 MOST_WAITING = 134_217_728
-"""Bytes that wait to be said to one instance; beyond that all is dropped, and it is told anew how things stand."""
+"""Bytes of clients' messages that wait to be said to one instance. As much again may be said of how things stand;
+beyond that the line is broken: all is dropped, and the instance is told anew."""
+
+OF_ONE = 4
+"""One sender has this part of it, a quarter, or a single message; all whom nobody knows have half of it together."""
+
+_UNKNOWN = ""
 
 
 class Outgoing:
     """Entries that wait to be said."""
 
     def __init__(self) -> None:
-        self._entries: deque[bytes] = deque()
+        self._entries: deque[tuple[bytes, tuple[str, ...]]] = deque()  # with whose they are
+        self._shares: Counter[str] = Counter()
+        self._messages = 0
         self._from = 0  # where the first one goes on
         self.size = 0
         self._under_way: deque[tuple[int, int]] = deque()
         self._open = WINDOW
 
     def put(self, entry: bytes) -> bool:
-        """Add one; False: too much waits already."""
-        if self.size + len(entry) > MOST_WAITING:
+        """Add one of how things stand; False: too much waits already."""
+        if self.size + len(entry) > 2 * MOST_WAITING:
             return False
-        self._entries.append(entry)
-        self.size += len(entry)
+        self._add(entry, ())
         return True
+
+    def put_message(self, entry: bytes, *, sender: str, known: bool, slack: int = 0) -> bool:
+        """Add a client's message; False: its sender's share, or that of all, is taken.
+
+        Args:
+            entry: the message.
+            sender: whose share it counts for.
+            known: whether that is somebody known; all others have a share together, too.
+            slack: bytes that the sender may have beyond the share.
+        """
+        size, there = len(entry), self._shares
+        if self._messages + size > MOST_WAITING + slack:
+            return False
+        if there[sender] and there[sender] + size > MOST_WAITING // OF_ONE + slack:
+            return False
+        if not known and there[_UNKNOWN] and there[_UNKNOWN] + size > MOST_WAITING // 2 + slack:
+            return False
+        self._add(entry, (sender,) if known else (sender, _UNKNOWN))
+        return True
+
+    def _add(self, entry: bytes, whose: tuple[str, ...]) -> None:
+        self._entries.append((entry, whose))
+        self.size += len(entry)
+        self._count(whose, len(entry))
+
+    def _count(self, whose: tuple[str, ...], size: int) -> None:
+        if whose:
+            self._messages += size
+        for each in whose:
+            self._shares[each] += size
+            if not self._shares[each]:
+                del self._shares[each]
 
     @property
     def ready(self) -> bool:
@@ -46,13 +85,14 @@ class Outgoing:
         """Take what goes into the next message: whether it goes on with an entry, whether one goes on, and pieces."""
         continues, pieces, room = self._from > 0, [], BATCH
         while self._entries and room > 0 and self._open > 0:
-            entry = self._entries[0]
+            entry, whose = self._entries[0]
             piece = entry[self._from : self._from + room] if self._from or len(entry) > room else entry
             pieces.append(piece)
             room -= len(piece)
             self._from += len(piece)
             if self._from >= len(entry):
                 self._entries.popleft()
+                self._count(whose, -len(entry))
                 self._from = 0
         taken = BATCH - room
         self.size -= taken

@@ -211,6 +211,7 @@ class ServiceTable:
             _check_places(target, len(positional))
         if path[0] in service.ours:
             told["who"] = who
+            _check_fits(target, positional, told)
         elif service.tells(path):
             told["context"] = service.context(who)
         return await run(functools.partial(target, *positional, **told), asynchronous=is_async(target))
@@ -222,6 +223,14 @@ class ServiceTable:
             visibility=service.visibility,
             authorized_workspaces=service.authorized_workspaces,
         )
+
+
+def _check_fits(target: Callable[..., Any], positional: Sequence[Any], told: Mapping[str, Any]) -> None:
+    """Refuse what a function of our own does not take; Python's own text would name its class."""
+    try:
+        inspect.signature(target).bind(*positional, **told)
+    except TypeError as error:
+        raise InvalidArguments(f"{getattr(target, '__name__', 'It')}: {error}") from None
 
 
 def _check_places(target: Callable[..., Any], given: int) -> None:

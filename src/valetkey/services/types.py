@@ -44,7 +44,7 @@ def type_of(given: object, workspace: str) -> tuple[str, dict[str, Any]]:
     }
     if any(not isinstance(kept[name], str | None) for name in ("description", "docs")):
         raise InvalidArguments("The description and the docs of a service type are texts.")
-    plain(kept, f"The service type {type_id}", most=LARGEST)
+    plain({type_id: kept}, f"The service type {type_id}", most=LARGEST)
     return type_id, kept
 
 

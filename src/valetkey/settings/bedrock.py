@@ -98,7 +98,7 @@ class ChatConfig(BaseModel):
         default_factory=lambda: ["/bedrock-chat", "/docs", "/redoc", "/openapi.json", "/health"]
     )
     tools: list[Any] = Field(default_factory=list, repr=False)
-    services: of.Listed = Field(default_factory=list)
+    services: of.ServiceIds = Field(default_factory=list)
     tools_desc: dict[str, Any] | None = Field(default_factory=dict, repr=False)
     scheme_providers: of.Names = Field(default_factory=dict)
     max_tool_calls: of.Positive = 10

@@ -73,6 +73,8 @@ _said: set[str] = set()
 _PATH = re.compile(r"/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*")
 _RATE = re.compile(r"([1-9][0-9]{0,8})\s*(?:/|\s+per\s+)\s*(s|m|h|d|sec|min|second|minute|hour|day)s?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_PLAIN_ID = r"[A-Za-z0-9_.~|-]{1,128}"
+_SERVICE_ID = re.compile(rf"(?:{_PLAIN_ID}/)?(?:{_PLAIN_ID}:)?{_PLAIN_ID}(?:@{_PLAIN_ID})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -238,7 +240,15 @@ def _upper(value: Any) -> Any:
     return value.strip().upper() if isinstance(value, str) else value
 
 
+def _service_ids(value: list[str]) -> list[str]:
+    for each in value:
+        if not _SERVICE_ID.fullmatch(each):
+            raise ValueError("a service is named by its id: my-service, workspace/my-service or workspace/client:id")
+    return value
+
+
 Listed = Annotated[list[str], BeforeValidator(_list)]
+ServiceIds = Annotated[list[str], BeforeValidator(_list), AfterValidator(_service_ids)]
 """A list; as text parted by commas, or JSON."""
 
 Paths = Annotated[Listed, AfterValidator(_rooted)]

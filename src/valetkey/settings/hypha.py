@@ -54,6 +54,9 @@ _OPTIONS = {
 }
 """Options of the command line; read with ``--from-env`` only."""
 
+_CLIENTS = frozenset({"HYPHA_CLIENT_ID", "HYPHA_SERVER_URL", "HYPHA_TOKEN", "HYPHA_WORKSPACE"})
+"""Those that programs which connect read, ``hypha_rpc`` and ours: they mean something, but not to a server."""
+
 _NOTHING = frozenset(
     {
         *(
@@ -102,7 +105,7 @@ def _as_ours(name: str, value: str) -> Any:
 
 
 def _is_stray(name: str) -> bool:
-    return name.startswith("HYPHA_") and name not in _ALWAYS and name not in _OPTIONS
+    return name.startswith("HYPHA_") and not (name in _ALWAYS or name in _OPTIONS or name in _CLIENTS)
 
 
 def _say(names: list[str]) -> None:

@@ -174,7 +174,7 @@ class Services:
         max_pending_calls: of one client that wait for their reply.
         max_message: bytes of one message on a socket.
         max_message_whole: bytes of one that comes in pieces.
-        max_queue: bytes that wait for a client to read them; one that does not is cut off.
+        max_queue: bytes that wait for a client to read them; meanwhile others' calls to it are refused.
         message_rate: messages of one client.
         idle_timeout: seconds without a message after which a client is cut off.
         reconnection_lifetime: seconds that a reconnection token lives; never longer than the token behind it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -33,7 +33,7 @@ _AUTH0_KEYS = ("audience", "client_id", "domain", "issuer", "namespace")
 _ALIAS = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 _DOMAIN = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?")
 _VISIBLE = re.compile(r"[!-~]+")
-_ISSUER_KEYS = tuple(field.name for field in fields(TrustedIssuer) if field.name not in ("alias", "trust"))
+_ISSUER_KEYS = tuple(each.name for each in fields(TrustedIssuer) if each.name not in ("alias", "trust"))
 _T = TypeVar("_T", Identity, Serving, Services)
 
 
@@ -48,7 +48,7 @@ class ServerSettings:
     config: Config
     identity: Identity
     serving: Serving
-    services: Services = Services()
+    services: Services = field(default_factory=Services)
 
 
 def load_server(
@@ -106,16 +106,16 @@ def _section(cls: type[_T], table: str, sources: Sources) -> dict[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
     rates = get_type_hints(Rate, include_extras=True)
     found: dict[str, Any] = {}
-    for field in fields(cls):
-        default = field.default
+    for each in fields(cls):
+        default = each.default
         if isinstance(default, Rate):
-            parts = {part: _value(sources, table, f"{field.name}.{part}", hint) for part, hint in rates.items()}
+            parts = {part: _value(sources, table, f"{each.name}.{part}", hint) for part, hint in rates.items()}
             given = {part: value for part, value in parts.items() if value is not None}
-            found[field.name] = Rate(**{"per_second": default.per_second, "burst": default.burst, **given})
-        elif field.name != "issuers":
-            value = _value(sources, table, field.name, hints[field.name])
+            found[each.name] = Rate(**{"per_second": default.per_second, "burst": default.burst, **given})
+        elif each.name != "issuers":
+            value = _value(sources, table, each.name, hints[each.name])
             if value is not None:
-                found[field.name] = value
+                found[each.name] = value
     return found
 
 

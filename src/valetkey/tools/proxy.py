@@ -104,6 +104,7 @@ class ProxyTool:
         provider: whose account goes on the request.
         finder: knows the provider's addresses.
         deadline: seconds until the head of the answer.
+        account: which account was lent, by its name at the provider or its connection's id; empty: whichever is there.
 
     Attributes:
         error: why there is no answer.
@@ -121,6 +122,7 @@ class ProxyTool:
         streamer: Streamer,
         finder: Finder,
         deadline: float = 300.0,
+        account: str = "",
     ) -> None:
         self.name = name
         self.deadline = deadline
@@ -131,6 +133,7 @@ class ProxyTool:
         self._request = request
         self._streamer = streamer
         self._finder = finder
+        self._account = account
         self._spent = False
 
     def bind(self, arguments: Mapping[str, object]) -> Mapping[str, object]:
@@ -165,6 +168,8 @@ class ProxyTool:
             )
         request = self._request
         (connection,) = lent.connected.connections
+        if self._account and self._account != (connection.account or connection.id):
+            raise Denied(f"Another account at {connection.provider} is connected now. Call the service again.")
         origin = origin_for(request.host, lent.origins, provider=connection.provider)
         provider = self._finder.find(connection.handler, connection.provider).provider
         headers = {**request.headers, **self._credential(lent, origin)}

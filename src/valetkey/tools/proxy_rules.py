@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from valetkey.errors import Denied, InvalidArguments
+from valetkey.model.headers import bears_a_credential, tells_of_the_answer
 from valetkey.ports.world import Trust
 from valetkey.providers.base import Provider
 from valetkey.providers.endpoints import origin_of, permits
@@ -26,10 +27,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
 
-# RFC 6750 §2.2 and §2.3, and what providers call the same.
-_CREDENTIALS = frozenset(
-    {"access_token", "oauth_token", "auth_token", "token", "api_key", "apikey", "api-key", "authorization"}
-)
+# RFC 7578 §4.2: what a part of a form is called.
+_PART = re.compile(rb'^content-disposition:[^\r\n]*?;\s*name="?([^";\r\n]*)', re.IGNORECASE | re.MULTILINE)
 
 _HOP_BY_HOP = frozenset(
     {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"}
@@ -61,31 +60,6 @@ _OURS = frozenset(
 )
 _OURS_BEGIN = ("proxy-", "sec-", "x-forwarded-", "access-control-")
 
-_KEPT = frozenset(
-    {
-        "allow",
-        "content-disposition",
-        "content-language",
-        "content-type",
-        "deprecation",
-        "etag",
-        "last-modified",
-        "link",
-        "location",
-        "retry-after",
-        "sunset",
-        "x-accepted-oauth-scopes",
-        "x-next-page",
-        "x-oauth-scopes",
-        "x-page",
-        "x-per-page",
-        "x-prev-page",
-        "x-total",
-        "x-total-count",
-        "x-total-pages",
-    }
-)
-_KEPT_BEGIN = ("ratelimit", "x-ratelimit-", "x-rate-limit-")
 _LONGEST_VALUE = 8192
 
 
@@ -113,19 +87,30 @@ def checked_query(path: str, query: str, headers: Mapping[str, str], body: objec
     """
     if len(path) + len(query) > LONGEST_TARGET or not _QUERY.fullmatch(query):
         raise InvalidArguments("The query cannot be sent as it is: it is too long, or not percent-encoded.")
-    _refuse_credentials(query, "query")
+    _refuse_credentials(headers, "headers")
+    _refuse_credentials(_fields(query, "query"), "query")
     media = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
-    if media.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded" and isinstance(body, bytes):
-        _refuse_credentials(body.decode("latin-1"), "form")
+    kind = media.partition(";")[0].strip().lower()
+    if kind == "application/x-www-form-urlencoded":
+        if not isinstance(body, bytes):
+            raise InvalidArguments("A form is of at most 1 MiB here. Send what is longer as multipart/form-data.")
+        _refuse_credentials(_fields(body.decode("latin-1"), "form"), "form")
+    elif kind == "multipart/form-data" and isinstance(body, bytes):
+        _refuse_credentials([found.decode("latin-1") for found in _PART.findall(body)], "form")
 
 
-def _refuse_credentials(text: str, where: str) -> None:
+def _fields(text: str, where: str) -> list[str]:
+    """Their names, however the provider parts them: some take a semicolon for an ampersand."""
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        pairs = parse_qsl(text.replace(";", "&"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise InvalidArguments(f"The {where} has too many fields. Send fewer.") from None
-    for name, _ in pairs:
-        if name.strip().lower() in _CREDENTIALS:
+    return [name for name, _ in pairs]
+
+
+def _refuse_credentials(names: Iterable[str], where: str) -> None:
+    for name in names:
+        if bears_a_credential(name):
             raise InvalidArguments(
                 f"The {where} holds {name.strip().lower()}, which the credential of this call stands for. Leave it out."
             )
@@ -135,18 +120,25 @@ def sent_headers(given: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What of a caller's headers goes on to the provider; several of one name are joined (RFC 9110 §5.3).
 
     Raises:
-        InvalidArguments: the body's type is given twice.
+        InvalidArguments: the body's type is given twice, or a low line hides a header that is not sent on.
     """
     pairs = [(name.lower(), value.strip(" \t")) for name, value in given]
     named = {each.strip().lower() for name, value in pairs if name == "connection" for each in value.split(",")}
     kept: dict[str, str] = {}
     for name, value in pairs:
-        if name in _HOP_BY_HOP or name in _OURS or name in named or name.startswith(_OURS_BEGIN):
+        if _is_ours(name) or name in named:
             continue
+        if _is_ours(name.replace("_", "-")):
+            # Gateways for CGI and WSGI make both the same.
+            raise InvalidArguments(f"The header {name} stands for one that is not sent on. Leave it out.")
         if name in kept and name.startswith("content-"):
             raise InvalidArguments(f"The header {name} is given twice. Give it once.")
         kept[name] = f"{kept[name]}, {value}" if name in kept else value
     return kept
+
+
+def _is_ours(name: str) -> bool:
+    return name in _HOP_BY_HOP or name in _OURS or name.startswith(_OURS_BEGIN)
 
 
 def kept_headers(given: Iterable[tuple[str, str]], scrubber: Scrubber, *, url: str) -> tuple[tuple[str, str], ...]:
@@ -156,7 +148,7 @@ def kept_headers(given: Iterable[tuple[str, str]], scrubber: Scrubber, *, url: s
     """
     kept: list[tuple[str, str]] = []
     for name, value in given:
-        if name not in _KEPT and not name.startswith(_KEPT_BEGIN):
+        if not tells_of_the_answer(name):
             continue
         text = scrubber.text(_absolute(value, url) if name == "location" else value)
         if text and len(text) <= _LONGEST_VALUE and not _CONTROL.search(text):

@@ -9,8 +9,16 @@ from typing import Protocol, TypeVar
 
 from valetkey.model.connections import key_id_of
 from valetkey.model.interactions import Interaction
-from valetkey.ports.stores import AuditStore, ConnectionStore, InteractionStore, RevocationStore, TokenStore
+from valetkey.ports.stores import (
+    AuditStore,
+    ConnectionStore,
+    InteractionStore,
+    RevocationStore,
+    TokenStore,
+    WorkspaceStore,
+)
 from valetkey.ports.world import Clock, Journal
+from valetkey.vault import variables
 
 BATCH = 100
 """Rows that are read, or sealed anew, in one go."""
@@ -33,6 +41,7 @@ class Held:
     """Rows that one key sealed, and what else needs it.
 
     Attributes:
+        variables: of workspaces.
         waiting: renewed connections on this machine's disk that the database does not have yet.
         tokens: tokens of ours, good still, that it signed or hashed: without it they end at once.
         audit: whether records of the audit log were made under it: without it they cannot be verified.
@@ -41,6 +50,7 @@ class Held:
     connections: int = 0
     interactions: int = 0
     revocations: int = 0
+    variables: int = 0
     waiting: int = 0
     tokens: int = 0
     audit: bool = False
@@ -53,7 +63,7 @@ class Held:
     @property
     def total(self) -> int:
         """All that it sealed."""
-        return self.connections + self.interactions + self.revocations + self.waiting
+        return self.connections + self.interactions + self.revocations + self.variables + self.waiting
 
 
 class Holdings:
@@ -65,6 +75,7 @@ class Holdings:
         connections: ConnectionStore,
         interactions: InteractionStore,
         revocations: RevocationStore,
+        workspaces: WorkspaceStore,
         tokens: TokenStore,
         audit: AuditStore,
         journal: Journal,
@@ -73,6 +84,7 @@ class Holdings:
         self._connections = connections
         self._interactions = interactions
         self._revocations = revocations
+        self._workspaces = workspaces
         self._tokens = tokens
         self._audit = audit
         self._journal = journal
@@ -99,6 +111,10 @@ class Holdings:
         revocations: Counter[str] = Counter()
         async for owed in pages(self._revocations.page):
             revocations.update(key_id_of(row.sealed) for row in owed)
+        shared: Counter[str] = Counter()
+        async for places in pages(self._workspaces.page):
+            for place in places:
+                shared.update(variables.keys_of(place.config))
         waiting = Counter(key_id_of(connection.sealed) for connection, _ in self._journal.entries())
         tokens = await self._tokens.key_ids(now=self._clock.now() - STILL_TAKEN)
         audit = await self._audit.key_ids()
@@ -107,11 +123,12 @@ class Holdings:
                 connections=connections[key_id],
                 interactions=interactions[key_id],
                 revocations=revocations[key_id],
+                variables=shared[key_id],
                 waiting=waiting[key_id],
                 tokens=tokens.get(key_id, 0),
                 audit=key_id in audit,
             )
-            for key_id in sorted({*connections, *interactions, *revocations, *waiting, *tokens, *audit})
+            for key_id in sorted({*connections, *interactions, *revocations, *shared, *waiting, *tokens, *audit})
         }
 
 

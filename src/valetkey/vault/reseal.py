@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from valetkey.errors import KeyUnavailable, VaultError
 from valetkey.model.connections import Connection, Sealed, key_id_of
@@ -14,10 +15,14 @@ from valetkey.model.events import Resealed, Unreadable
 from valetkey.model.interactions import Interaction
 from valetkey.model.revocations import Revocation
 from valetkey.ports.messages import Recorder
-from valetkey.ports.stores import ConnectionStore, InteractionStore, LeaderStore, RevocationStore
+from valetkey.ports.stores import ConnectionStore, InteractionStore, LeaderStore, RevocationStore, WorkspaceStore
 from valetkey.ports.world import Clock, Entropy
+from valetkey.vault import variables
 from valetkey.vault.held import keys_of, pages
 from valetkey.vault.seal import Sealer
+
+if TYPE_CHECKING:
+    from valetkey.model.workspaces import WorkspaceInfo
 
 WORK = "reseal"
 """Under which name it is led."""
@@ -26,7 +31,7 @@ TTL = 30.0
 """Seconds for which a walk that was killed keeps others from going on."""
 
 THOROUGH_EVERY = 3_600.0
-"""Seconds after which questions and revocations are looked through again, where nothing of them was left."""
+"""Seconds after which questions, revocations and variables are looked through again, where none of them was left."""
 
 _PASSES = 20  # over rows that others saved meanwhile; each is shorter than the one before
 _TOLD = 10_000  # rows whose alarm was given and is not repeated
@@ -98,6 +103,7 @@ class Resealer:
         connections: ConnectionStore,
         interactions: InteractionStore,
         revocations: RevocationStore,
+        workspaces: WorkspaceStore,
         leaders: LeaderStore,
         sealer: Sealer,
         clock: Clock,
@@ -107,6 +113,7 @@ class Resealer:
         self._connections = connections
         self._interactions = interactions
         self._revocations = revocations
+        self._workspaces = workspaces
         self._leaders = leaders
         self._sealer = sealer
         self._clock = clock
@@ -156,6 +163,7 @@ class Resealer:
             if thorough:
                 await self._reseal_interactions(tally, newest)
                 await self._reseal_revocations(tally, newest)
+                await self._reseal_workspaces(tally, newest)
                 self._clean = (newest, self._clock.monotonic())
             if not tally.raced and keyring.newest == newest:
                 break
@@ -164,7 +172,7 @@ class Resealer:
         self._lost = frozenset(tally.lost)
 
     def _looks_through(self, newest: str) -> bool:
-        """Whether questions and revocations are due: a few rows, of which nobody counts whose they are."""
+        """Whether the other rows are due: a few, of which nobody counts whose they are."""
         if self._clean is None or self._clean[0] != newest:
             return True
         return self._clock.monotonic() - self._clean[1] >= THOROUGH_EVERY
@@ -175,6 +183,8 @@ class Resealer:
             found += sum(bool(keys_of(interaction) - {newest}) for interaction in asked)
         async for rows in pages(self._revocations.page):
             found += sum(key_id_of(row.sealed) != newest for row in rows)
+        async for places in pages(self._workspaces.page):
+            found += sum(bool(variables.keys_of(place.config).keys() - {newest}) for place in places)
         return found
 
     async def _reseal_connections(self, tally: _Tally, key_id: str) -> None:
@@ -225,6 +235,37 @@ class Resealer:
         done = await self._revocations.reseal(row, sealed)
         tally.raced += not done
         return done
+
+    async def _reseal_workspaces(self, tally: _Tally, newest: str) -> None:
+        async for rows in pages(self._workspaces.page):
+            count = 0
+            for row in rows:
+                if variables.keys_of(row.config).keys() - {newest}:
+                    count += await self._reseal_variables(tally, row, newest)
+            await self._step(tally, count)
+
+    async def _reseal_variables(self, tally: _Tally, row: WorkspaceInfo, newest: str) -> bool:
+        """Those of one workspace; one that cannot be opened does not stop the others."""
+        kept = variables.variables_of(row.config)
+        stays: tuple[bytes, VaultError] | None = None
+        changed = False
+        for name, value in kept.items():
+            sealed = b""
+            try:
+                sealed = variables.read(value)
+                if key_id_of(sealed) != newest:
+                    kept[name] = variables.written(self._sealer.reseal(sealed, variables.bound(row.id, name)))
+                    changed = True
+            except VaultError as error:
+                stays = sealed, error
+        if changed:
+            newer = row.model_copy(update={"config": {**row.config, variables.ENVIRONS: kept}})
+            if not await self._workspaces.save(newer, was=row):
+                tally.raced += 1
+                return False
+        if stays is not None:
+            self._fail(tally, "workspace", row.id, stays[:1], stays[1])
+        return stays is None
 
     def _fail(self, tally: _Tally, kind: str, row_id: str, parts: tuple[bytes, ...], error: VaultError) -> None:
         """Count a row that stays as it is; the alarm is given once, and not at every walk."""

@@ -143,18 +143,19 @@ class Sealer:
             VaultError: it was changed, or sealed for another place.
         """
         owner, generation = connection.owner, connection.generation
-        return self._again(connection.sealed, _connection(connection.id, owner, connection.provider, generation))
+        return self.reseal(connection.sealed, _connection(connection.id, owner, connection.provider, generation))
 
     def reseal_private(self, interaction: Interaction, part: Part) -> Sealed:
         """As ``reseal_connection``, for one private part of an interaction."""
         sealed = interaction.payload if part == "payload" else interaction.answer
-        return self._again(sealed or Sealed(b""), _interaction(interaction.id, interaction.owner, part))
+        return self.reseal(sealed or Sealed(b""), _interaction(interaction.id, interaction.owner, part))
 
     def reseal_revocation(self, revocation: Revocation) -> Sealed:
         """As ``reseal_connection``, for a revocation."""
-        return self._again(revocation.sealed, _revocation(revocation.id, revocation.owner, revocation.provider))
+        return self.reseal(revocation.sealed, _revocation(revocation.id, revocation.owner, revocation.provider))
 
-    def _again(self, sealed: Sealed, bound: Bound) -> Sealed:
+    def reseal(self, sealed: Sealed, bound: Bound) -> Sealed:
+        """As ``reseal_connection``, for any value and its place."""
         return self.seal(self.open(sealed, bound), bound=bound)
 
     def _plain(self, sealed: Sealed, bound: Bound) -> bytes:

@@ -61,7 +61,7 @@ class Services:
 
     @property
     def reserved(self) -> frozenset[str]:
-        """Client ids that no client may have, besides those that begin with ``manager-`` or ``http-``."""
+        """Client ids that no client may have, besides those of `RESERVED`."""
         return frozenset({self.table.client})
 
     def on_close(self, end: Callable[[], Any]) -> None:

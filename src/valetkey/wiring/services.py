@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from valetkey.errors import InvalidSetting
 from valetkey.services.sight import Sight
 from valetkey.services.table import CLIENT, ServiceTable
+from valetkey.wiring.providers import provided_by
 from valetkey.wiring.service_rooms import Services as Services  # noqa: PLC0414  # under this name the ways in know them
 from valetkey.wiring.tool_calls import ToolCalls
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from valetkey.services.relay import Lend, Link, Relay
     from valetkey.settings.sections import Services as Limits
     from valetkey.wiring.identity import Identity
+    from valetkey.wiring.system import System
 
 SWEEP_EVERY = 30.0
 """Seconds between two looks for calls whose callers have given up."""
@@ -48,6 +51,9 @@ async def open_services(
         server_id: this process's name; empty: a random one.
         base_url: the public address with the prefix of our paths.
         lend: asked before a service that needs accounts of its caller is called.
+
+    Raises:
+        InvalidSetting: another instance on the same bus has that name.
     """
     system = identity.system
     instance = instance_name(server_id, system.entropy.token(9))
@@ -66,6 +72,8 @@ async def open_services(
         return alone
     services = Services(**known, **_rooms(identity, settings, about, instance=instance, lend=lend))
     if services.mesh is not None:
+        if server_id:
+            await _be_alone(system, instance)
         services.relay.away = services.mesh
         await services.mesh.start()
         services.on_close(services.mesh.close)
@@ -75,6 +83,21 @@ async def open_services(
         services.on_close(each.close)
     _put_in_place(services, identity)
     return services
+
+
+async def _be_alone(system: System, instance: str) -> None:
+    """Two of one name would take each other's clients for their own."""
+    from valetkey.services.namesakes import Listener
+
+    channel = system.bus.channel
+    if channel is None:
+        return
+    listener = Listener(channel=channel, keyring=system.sealer.keyring, clock=system.clock, name=instance)
+    if await listener.hears_one():
+        raise InvalidSetting(
+            f"Another server with the server_id {instance} runs on the same Redis. Give each a server_id of its own, or"
+            " none: then it is drawn at each start."
+        )
 
 
 def clients_can_connect() -> bool:
@@ -113,12 +136,14 @@ def _about(identity: Identity, table: ServiceTable, sight: Sight, base_url: Call
         "chain": identity.chain,
         "plugin": identity.plugin,
         "limits": identity.limits,
+        "audit": identity.audit,
         "workspaces": identity.workspaces,
         "sealer": system.sealer,
         "table": table,
         "sight": sight,
         "entropy": system.entropy,
         "base_url": base_url,
+        "provided": provided_by(system),
     }
 
 
@@ -150,7 +175,7 @@ def _rooms(
         most_pending=settings.max_pending_calls,
         lend=lend,
     )
-    live = Live(chain=identity.chain, stops=identity.stops, clock=clock)
+    live = Live(chain=identity.chain, stops=identity.stops, sight=about["sight"], clock=clock)
     calls = Calls(relay=relay, clock=clock, entropy=entropy, address=f"*/http-{instance}")
     events = Events(relay=relay, directory=directory, server=instance)
     mesh = _mesh(identity, directory, relay, live)
@@ -161,6 +186,7 @@ def _rooms(
         calls=calls,
         events=events,
         kick=lambda peer, reason: live.kick(peer, reason=reason),
+        judge=live.changed,
         mesh=mesh,
     )
     return {

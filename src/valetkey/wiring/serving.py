@@ -71,5 +71,10 @@ def own_names(serving: Serving) -> frozenset[str]:
     return serving.hosts | (frozenset() if serving.host.strip("[]") in _ANY else frozenset({_named(serving.host)}))
 
 
+def names_itself(serving: Serving) -> bool:
+    """Whether there is a name, or an address, under which other machines may ask."""
+    return bool(serving.public_base_url or own_names(serving))
+
+
 def _named(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host

@@ -13,6 +13,7 @@ from valetkey.model.services import Registered
 from valetkey.model.users import UserPermission
 from valetkey.model.workspaces import ANONYMOUS_WORKSPACE
 from valetkey.services.answering import stepped
+from valetkey.services.arrays import plain
 from valetkey.services.failures import RemoteFailure
 from valetkey.services.references import schema_of
 from valetkey.services.sight import Who
@@ -82,7 +83,7 @@ class ToolCalls:
                 found = await self._found(query, who)
                 if isinstance(found, Registered):
                     value = await self._services.calls.call(found, path, (), arguments, who, deadline=deadline)
-                    return await _gathered(value)
+                    return plain(await _gathered(value))
                 found.find(path)
                 return await self._own(found, path, arguments, who)
 

@@ -13,6 +13,7 @@ def found(seen) -> Any:
 HOME = "ws-user-local|ada"
 
 
+@pytest.mark.requirement("seed004.login-call", "E.shown-real-client")
 @pytest.mark.parametrize("name", ["ada", "eve"])
 def test_a_token_leads_into_the_own_workspace(found, name):
     there = found["connected"][name]
@@ -20,12 +21,14 @@ def test_a_token_leads_into_the_own_workspace(found, name):
     assert (there["user"]["id"], there["user"]["email"]) == (f"local|{name}", f"{name}@example.com")
 
 
+@pytest.mark.requirement("E.shown-real-client")
 def test_whoever_has_no_token_is_somebody_new_in_a_workspace_of_their_own(found):
     there = found["connected"]["nobody"]
     assert there["user"]["is_anonymous"] is True
     assert there["workspace"] == f"ws-user-{there['user']['id']}"
 
 
+@pytest.mark.requirement("E.shown-real-client")
 def test_a_service_is_registered_listed_and_described(found):
     assert found["registered"] == f"{HOME}/ada-1:kinds"
     assert found["listed"] == [f"{HOME}/ada-1:kinds", f"{HOME}/ada-1:open"]
@@ -37,6 +40,7 @@ def test_a_service_is_registered_listed_and_described(found):
     assert "not found" in found["no longer"]
 
 
+@pytest.mark.requirement("hypha.2.references", "hypha.2.pieces", "E.shown-real-client")
 @pytest.mark.parametrize("service", ["by client", "by server"])
 def test_functions_of_every_kind(found, service):
     there = found[service]
@@ -52,6 +56,7 @@ def test_a_failure_of_the_servers_own_has_no_traceback(found):
     assert found["by server"]["failure"] == "RemoteException: RemoteError:ValueError: on purpose"
 
 
+@pytest.mark.requirement("seed004.services", "hypha.4.1", "E.shown-real-client")
 def test_functions_are_told_who_calls_and_by_nobody_but_the_server(found):
     told, by_server = found["by client"]["context"], found["by server"]["context"]
     assert (told["user"]["id"], told["ws"], told["from"]) == ("local|ada", HOME, f"{HOME}/ada-2")
@@ -74,10 +79,12 @@ def test_a_startup_function_calls_a_clients_service(found):
     assert found["heard"] is True, "of a client that left"
 
 
+@pytest.mark.requirement("hypha.2.heartbeats")
 def test_a_call_lasts_longer_than_its_timeout_where_it_goes_on(found):
     assert found["slow"] == "late"
 
 
+@pytest.mark.requirement("E.shown-hostile")
 def test_nobody_calls_what_they_may_not(found):
     refused = found["refused"]
     assert "not refused" not in refused.values()
@@ -90,6 +97,7 @@ def test_nobody_calls_what_they_may_not(found):
     assert "has to be the caller's own" in refused["another's function"]
 
 
+@pytest.mark.requirement("hypha.1.5.client-id", "hypha.1.5.generate-token", "E.shown-real-client")
 def test_child_tokens_hold_no_more_than_their_parents(found):
     child = found["child"]
     assert child["user"]["parent"] == "local|ada"
@@ -111,10 +119,12 @@ def test_child_tokens_hold_no_more_than_their_parents(found):
         assert child[name].startswith(f"ConnectionAbortedError: {said}") or said in child[name], name
 
 
+@pytest.mark.requirement("hypha.4.3", "E.shown-real-ends")
 def test_a_connection_ends_with_its_token(found):
     assert found["ended"] is True
 
 
+@pytest.mark.requirement("E.shown-real-client")
 def test_the_synchronous_form_works_too(found):
     assert found["sync"] == {
         "registered": "ws-user-local|eve/eve-sync:from-sync",

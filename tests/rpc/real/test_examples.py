@@ -10,6 +10,7 @@ def found(seen) -> Any:
     return seen["examples"]
 
 
+@pytest.mark.requirement("E.shown-curl", "E.shown-readme")
 def test_a_function_is_shared_in_three_lines_and_called_by_curl(found):
     status, text = found["shared"]
     assert status == 200
@@ -17,7 +18,9 @@ def test_a_function_is_shared_in_three_lines_and_called_by_curl(found):
     assert found["gone"][0] == 404, "its program has ended"
 
 
-@pytest.mark.requirement("seed004.example-protected")
+@pytest.mark.requirement(
+    "seed004.example-protected", "seed004.services", "hypha.4.13", "d31.example-protected", "E.shown-curl"
+)
 def test_protected_service_says_the_same_over_http_and_rpc(found):
     said = "Protected data for user@example.com: 42"
     refusal = "User kim@example.com is not authorized"

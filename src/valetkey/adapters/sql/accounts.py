@@ -78,14 +78,19 @@ class SqlWorkspaces:
             return False
         return True
 
-    async def save(self, workspace: WorkspaceInfo) -> bool:
-        """Replace it; False: it is not there.
+    async def save(self, workspace: WorkspaceInfo, *, was: WorkspaceInfo) -> bool:
+        """Replace it where it still is as it was read (compare-and-set); False: it moved on, or is not there.
 
         Raises:
             InvalidArguments: its name is no text that every database keeps, or its config no JSON.
         """
-        values = workspace_values(workspace) | {"where_id": workspace.id}
-        (outcome,) = await self._database.write((statements.WORKSPACE_SAVE, values))
+        values = workspace_values(workspace)
+        rows = await self._database.read(statements.WORKSPACE, {"id": workspace.id})
+        # By what the row says, and not by its text: another version may have written the same in another way.
+        if not rows or workspace_values(_workspace(rows[0])) != workspace_values(was):
+            return False
+        where = {"where_id": workspace.id, "where_info": rows[0][1]}
+        (outcome,) = await self._database.write((statements.WORKSPACE_SAVE, values | where))
         return outcome.count == 1
 
     async def delete(self, name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from valetkey.adapters.sql.names import check_account, check_stop, check_token, check_workspace
@@ -241,10 +241,15 @@ def record_values(record: Record) -> dict[str, object]:
     return {
         "seq": record.seq,
         "at": record.at,
-        "entry": json.dumps(asdict(record.entry)),
+        "entry": json.dumps(
+            {name: getattr(record.entry, name) for name in _FACTS} | {"details": dict(record.entry.details)}
+        ),
         "mac": record.mac,
         "key_id": record.key_id,
     }
+
+
+_FACTS = tuple(each.name for each in fields(Entry))
 
 
 def counter_key(name: str) -> str:

@@ -63,7 +63,9 @@ ACCOUNTS_PAGE: Executable = _page(accounts)
 
 WORKSPACE: Executable = select(workspaces).where(workspaces.c.id == bindparam("id"))
 WORKSPACE_INSERT: Executable = insert(workspaces)
-WORKSPACE_SAVE: Executable = update(workspaces).where(workspaces.c.id == bindparam("where_id"))
+WORKSPACE_SAVE: Executable = update(workspaces).where(
+    workspaces.c.id == bindparam("where_id"), workspaces.c.info == bindparam("where_info")
+)
 WORKSPACE_DELETE: Executable = delete(workspaces).where(workspaces.c.id == bindparam("id"))
 WORKSPACES_PAGE: Executable = _page(workspaces)
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Collection
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from valetkey.entrypoints.proxy.asked import Asked, TooLarge, asked_of, body_of
+from valetkey.entrypoints.proxy.asked import Asked, Body, TooLarge, TooSlow, asked_of
 from valetkey.entrypoints.web import api, page
 from valetkey.entrypoints.web.presented import MALFORMED, TWICE, client_address, token_of
 from valetkey.errors import Denied, ExchangeFailed, ProviderUnavailable, Unauthenticated, ValetkeyError
 from valetkey.identity.powers import ROOT
 from valetkey.model.caller import Caller
-from valetkey.model.calls import BEARER, TICKET, Call, Presented
-from valetkey.model.lendings import lending_of
+from valetkey.model.calls import BEARER, TICKET, Call, Presented, ToolResult
+from valetkey.model.lendings import Account, lending_of
 from valetkey.model.needs import PUBLIC
 from valetkey.model.tokens import TokenKind
 from valetkey.protocol.apikey import Prefix, claims_to_be
@@ -29,13 +31,14 @@ from valetkey.tools.proxy_rules import sent_headers
 from valetkey.wiring.via import proxy_road, streamer_of
 
 if TYPE_CHECKING:
+    from valetkey.ports.world import Clock
     from valetkey.wiring.identity import Identity
 
 DEADLINE = 300.0
 """Seconds until the head of an answer is there, with all that is sent before."""
 
 LOOKED_AT = 1.0
-"""Seconds of a stream after which it is asked whether its ticket still holds."""
+"""Seconds of an exchange after which it is asked again whether its ticket still holds."""
 
 FROM = "x-valetkey-from"
 """Says of an answer whose it is: the provider's. What we say ourselves does not have it."""
@@ -47,6 +50,7 @@ _SAFE = {
     "content-security-policy": "sandbox; default-src 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 _TOO_LARGE = 413
+_TOO_SLOW = 408
 _GONE = 499
 
 _log = logging.getLogger("valetkey.proxy")
@@ -61,6 +65,12 @@ def via_routes(identity: Identity, *, trusted_proxies: Collection[str] = ()) -> 
     """
     endpoint = Reverse(identity, trusted_proxies=trusted_proxies)
     return [Route("/via/{provider}", endpoint), Route("/via/{provider}/{path:path}", endpoint)]
+
+
+def is_via(scope: Scope) -> bool:
+    """Whether a request is for one of them."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "")).startswith("/via/")
 
 
 class Reverse:
@@ -81,6 +91,8 @@ class Reverse:
             response = Response(status_code=_GONE)
         except TooLarge:
             response = api.from_status(_TOO_LARGE, request)
+        except TooSlow:
+            response = api.from_status(_TOO_SLOW, request, {"connection": "close"})
         except ValetkeyError as error:
             response = refused(error, request)
         await response(scope, receive, send)
@@ -89,8 +101,11 @@ class Reverse:
         presented = self._presented(request)
         asked = asked_of(request.scope)
         caller = await self._road.chain.identify(presented)
-        name, profile = self._named(caller, asked)
-        body, length = await body_of(request)
+        name, lent = self._named(caller, asked)
+        taken = Body(request)
+        body, length = await taken.take()
+        if body:  # it may have taken its time
+            await self._still(presented, caller)
         wanted = ProxyRequest(
             method=request.method,
             host=asked.host,
@@ -107,24 +122,68 @@ class Reverse:
             streamer=self._streamer,
             finder=self._identity.system.handling,
             deadline=DEADLINE,
+            account="" if lent is None else lent.account,
         )
         call = Call(
             tool=name,
             needs=PUBLIC,
             arguments=self._shown(wanted),
-            profile=profile or None,
+            profile=None if lent is None else lent.profile or None,
             entrance="proxy",
             deadline=DEADLINE,
         )
-        result = await self._road.go(caller, tool, call)
+        result = await self._watched(self._road.go(caller, tool, call), taken, presented, caller)
         if isinstance(result.value, ProxyAnswer):
-            return _Relayed(result.value, caller, self._identity, provider=asked.provider)
+            still = partial(self._still, presented, caller)
+            return _Relayed(result.value, still, self._identity.system.clock, provider=asked.provider)
+        if taken.broken is not None:
+            raise taken.broken
         if tool.error is not None:
             raise tool.error
         if tool.refusal is not None:
             headers = {**dict(tool.refusal.headers), **_SAFE, FROM: asked.provider}
             return Response(tool.refusal.body, status_code=UNAUTHORIZED, headers=headers)
         raise ExchangeFailed(f"There was no answer of {asked.provider} in time.", sent=True, late=True)
+
+    async def _watched(
+        self, work: Coroutine[Any, Any, ToolResult], body: Body, presented: Presented, caller: Caller
+    ) -> ToolResult:
+        """The way up to the answer's head, for as long as the ticket, or the token, is good, and somebody waits.
+
+        Raises:
+            Unauthenticated: it is good no more. What was under way is given up.
+            ClientDisconnect: nobody waits.
+        """
+        loop = asyncio.get_running_loop()
+        going, left = loop.create_task(work), loop.create_task(body.left())
+        try:
+            while not going.done():
+                await asyncio.wait({going, left}, timeout=LOOKED_AT, return_when=asyncio.FIRST_COMPLETED)
+                if going.done():
+                    break
+                await (left if left.done() else self._still(presented, caller))
+            return await going
+        except BaseException:
+            going.cancel()
+            given = await asyncio.gather(going, return_exceptions=True)
+            for each in given:  # it ended in that moment
+                if isinstance(each, ToolResult) and isinstance(each.value, ProxyAnswer):
+                    await each.value.aclose()
+            raise
+        finally:
+            left.cancel()
+
+    async def _still(self, presented: Presented, caller: Caller) -> None:
+        """Whether they may go on: a ticket that ended with its call is known by its row alone.
+
+        Raises:
+            Unauthenticated: they may not.
+            CouldNotTell: it cannot be told now.
+        """
+        chain = self._road.chain
+        await chain.still(caller)
+        if caller.how == TICKET:
+            await chain.identify(presented)
 
     def _presented(self, request: Request) -> Presented:
         """The token or ticket; a browser's cookie is none, whoever's page sent it.
@@ -144,7 +203,7 @@ class Reverse:
         scheme = TICKET if prefix is Prefix.TICKET else BEARER
         return Presented(scheme=scheme, value=Secret(text), address=client_address(request.scope, self._trusted))
 
-    def _named(self, caller: Caller, asked: Asked) -> tuple[str, str]:
+    def _named(self, caller: Caller, asked: Asked) -> tuple[str, Account | None]:
         """For whom the request is decided on: the service that was lent the ticket, or the way itself; which account.
 
         Raises:
@@ -153,13 +212,13 @@ class Reverse:
         if caller.how != TICKET:
             if caller.how not in _OURS:
                 raise Denied("Only a ticket, or a token that this server issued, is taken here.")
-            return f"via/{asked.provider}", ""
+            return f"via/{asked.provider}", None
         lent = lending_of(caller.user)
         accounts = () if lent is None else lent.accounts
         account = next((each for each in accounts if each.provider == asked.provider), None)
         if lent is None or account is None:
             raise Denied(f"This ticket is not for {asked.provider}.")
-        return lent.service, account.profile
+        return lent.service, account
 
     def _shown(self, wanted: ProxyRequest) -> dict[str, object]:
         """What a person is shown where a rule asks one; a body that is sent as it comes is never the same again."""
@@ -181,10 +240,12 @@ class Reverse:
 class _Relayed(StreamingResponse):
     """The provider's answer, cleaned. One that is cut ends without an end: whoever reads it knows."""
 
-    def __init__(self, answer: ProxyAnswer, caller: Caller, identity: Identity, *, provider: str) -> None:
+    def __init__(
+        self, answer: ProxyAnswer, still: Callable[[], Awaitable[None]], clock: Clock, *, provider: str
+    ) -> None:
         self._answer = answer
-        self._caller = caller
-        self._identity = identity
+        self._still = still
+        self._ticks = clock.monotonic
         self._pieces = self._watched()
         headers = {**dict(answer.headers), **_SAFE, FROM: provider}
         super().__init__(self._pieces, status_code=answer.status, headers=headers)
@@ -202,11 +263,11 @@ class _Relayed(StreamingResponse):
 
     async def _watched(self) -> AsyncGenerator[bytes, None]:
         """The body, for as long as the ticket, or the token, is good."""
-        ticks = self._identity.system.clock.monotonic
+        ticks = self._ticks
         looked = ticks()
         async for piece in self._answer.pieces():
             if ticks() - looked >= LOOKED_AT:
-                await self._identity.chain.still(self._caller)
+                await self._still()
                 looked = ticks()
             yield piece
 

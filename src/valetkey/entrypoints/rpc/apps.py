@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,11 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from valetkey.entrypoints.rpc.answers import TooLarge, failure
 from valetkey.entrypoints.rpc.arguments import mode_of
 from valetkey.entrypoints.rpc.bodies import whole_body
-from valetkey.entrypoints.rpc.callers import Callers
+from valetkey.entrypoints.rpc.callers import Callers, Watch
 from valetkey.entrypoints.rpc.client_apps import ClientApp
 from valetkey.entrypoints.rpc.pages import event_of, page_of
-from valetkey.entrypoints.web.presented import session_cookie
-from valetkey.errors import InvalidArguments, NotFound
+from valetkey.entrypoints.web.presented import without_ours
+from valetkey.errors import CouldNotTell, InvalidArguments, NotFound, Unauthenticated
 from valetkey.identity.handlers import is_async
 from valetkey.identity.login import SERVICE
 from valetkey.identity.plugin import AuthPlugin
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 LoginPage = Callable[[Request, str], Awaitable[Response]]
 
-_COOKIES = frozenset({session_cookie(secure=True), session_cookie(secure=False)})
+_log = logging.getLogger("valetkey.services")
 _OWN_PAGES = frozenset({(PUBLIC, SERVICE, "profile"), (PUBLIC, SERVICE, "logout")})
 _OWN_KEYS = frozenset({"app", "router", "route", "endpoint", "path_params"})
 
@@ -77,6 +78,7 @@ class Apps:
         if is_login and not path and not self._has_own_page() and self._login_page is not None:
             return await self._login_page(request, request.query_params.get("key", ""))
         shown, who = await self._callers.of(request, calls=request.method not in {"GET", "HEAD"})
+        watch = self._callers.watch(who)
         mode = mode_of(request.scope["query_string"])
         service = await self._manager.resolve(f"{workspace}/{name}", who, mode=mode)
         if service.type not in ("asgi", "functions"):
@@ -84,19 +86,19 @@ class Apps:
         if not isinstance(service, Service):
             if self._calls is None:
                 raise InvalidArguments("Services of clients are not called here.")
-            app = ClientApp(self._calls, service, who, shown, cap=self._cap, deadline=self._deadline)
+            app = ClientApp(self._calls, service, who, shown, watch=watch, cap=self._cap, deadline=self._deadline)
             return await app.answer(request, path)
         if service.type == "asgi":
             scope = _rewritten(request, workspace, name, path)
             scope["user"] = who.user
-            return _Asgi(_served(service, who), scope, self._cap)
+            return _Asgi(_served(service, who), scope, self._cap, watch)
         async with asyncio.timeout(self._deadline):
-            return await self._answered(request, service, path, who)
+            return await self._answered(request, service, path, who, watch)
 
     def _has_own_page(self) -> bool:
         return self._table.has(PUBLIC, SERVICE) and "index" in self._table.at(PUBLIC, SERVICE).functions
 
-    async def _answered(self, request: Request, service: Service, path: str, who: Who) -> Response:
+    async def _answered(self, request: Request, service: Service, path: str, who: Who, watch: Watch) -> Response:
         names = tuple(part for part in path.split("/") if part) or ("index",)
         if (service.workspace, service.id, *names) in _OWN_PAGES and names[0] in service.ours:
             return page_of(await self._table.call(service, names, {}, who))
@@ -109,26 +111,42 @@ class Apps:
         if not callable(function):
             raise NotFound(f"Function not found: {'/'.join(names)} of the service {service.id}")
         event = event_of(request, path, service, who, _headers(request.scope), await whole_body(request, self._cap))
+        if watch.due:  # the body took its time
+            await watch.still()
         told = {"context": service.context(who)} if service.require_context else {}
-        return page_of(await run(lambda: function(event, **told), asynchronous=is_async(function)))
+        value = await run(lambda: function(event, **told), asynchronous=is_async(function))
+        if watch.due:
+            await watch.still()
+        return page_of(value, still=watch.still)
 
 
 class _Asgi(Response):
     """What an ASGI app of the host program answers."""
 
-    def __init__(self, app: ASGIApp, scope: Scope, cap: int) -> None:
+    def __init__(self, app: ASGIApp, scope: Scope, cap: int, watch: Watch | None = None) -> None:
         super().__init__()
         self._app = app
         self._scope = scope
         self._cap = cap
+        self._watch = watch
+
+    async def _look(self) -> None:
+        """See whether the caller still is one, once in a while."""
+        if self._watch is not None and self._watch.due:
+            await self._watch.still()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app; one that fails before it began to answer is answered for."""
+        """Run the app; one that fails before it began to answer is answered for.
+
+        One whose caller is none any more is told when it next reads or writes.
+        """
         size, started = 0, False
 
         async def capped() -> Message:
             nonlocal size
             message = await receive()
+            if message["type"] != "http.disconnect":
+                await self._look()
             size += len(message.get("body", b""))
             if size > self._cap:
                 raise TooLarge(f"The body of a request has at most {self._cap} bytes.")
@@ -136,12 +154,18 @@ class _Asgi(Response):
 
         async def noted(message: Message) -> None:
             nonlocal started
+            await self._look()
             started = True
             await send(message)
 
         task = asyncio.current_task()
         try:
             await self._app(self._scope, capped, noted)
+        except (Unauthenticated, CouldNotTell) as error:
+            if started:  # it breaks off: the server cuts the connection
+                _log.info("the answer of the app %s was cut: %s", self._scope["service_id"], error.code)
+            else:
+                await failure(error, service=str(self._scope["service_id"]))(scope, receive, send)
         except BaseException as error:
             if started or is_ending(error, task):
                 raise
@@ -171,23 +195,16 @@ def _rewritten(request: Request, workspace: str, service: str, path: str) -> Sco
         "root_path": "",
         "workspace": workspace,
         "service_id": service,
-        "headers": [
-            (name, _without_session(value) if name.lower() == b"cookie" else value)
-            for name, value in request.scope["headers"]
-        ],
+        "headers": [(name, _without_ours(name, value)) for name, value in request.scope["headers"]],
     }
     return scope
 
 
 def _headers(scope: Scope) -> dict[str, str]:
     return {
-        name.decode("latin-1").lower(): (_without_session(value) if name.lower() == b"cookie" else value).decode(
-            "latin-1"
-        )
-        for name, value in scope["headers"]
+        name.decode("latin-1").lower(): _without_ours(name, value).decode("latin-1") for name, value in scope["headers"]
     }
 
 
-def _without_session(cookies: bytes) -> bytes:
-    parts = cookies.decode("latin-1").split(";")
-    return ";".join(part for part in parts if part.partition("=")[0].strip() not in _COOKIES).encode("latin-1")
+def _without_ours(name: bytes, value: bytes) -> bytes:
+    return without_ours(value.decode("latin-1")).encode("latin-1") if name.lower() == b"cookie" else value

@@ -71,6 +71,23 @@ def _unpacked(body: bytes) -> Any:
     return value
 
 
+def check_keys(value: Any) -> None:
+    """Let the keys of all maps be texts, as clients' libraries read them.
+
+    Raises:
+        InvalidArguments: there are others.
+    """
+    level: list[Any] = [value]
+    while level:
+        each = level.pop()
+        if isinstance(each, dict):
+            if not all(isinstance(key, str) for key in each):
+                raise InvalidArguments("The keys of maps have to be texts: programs with services read no others.")
+            level += each.values()
+        elif isinstance(each, list):
+            level += each
+
+
 def mode_of(query: bytes) -> str | None:
     """Which of several services of one name is asked: ``_mode`` of the query; None: it does not say."""
     if b"_mode=" not in query:
@@ -110,7 +127,7 @@ def _value(text: str) -> Any:
 def _read(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         raise InvalidArguments("The arguments are no valid JSON.") from None
     if text.count("[") + text.count("{") > DEEPEST or _HALF.search(text):
@@ -132,6 +149,11 @@ def _check(value: Any) -> None:
         level = below
     if level:
         raise InvalidArguments(f"The arguments are nested too deep. Send at most {DEEPEST} levels.")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if value - value == 0 else _refuse(text)  # 1e999 is read as infinity
 
 
 def _refuse(_: str) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from valetkey.entrypoints.rpc.answers import LOOKED_AT
 from valetkey.entrypoints.web.hosts import by_https
 from valetkey.entrypoints.web.presented import presented, session_cookie
 from valetkey.errors import Denied, Unauthenticated
@@ -18,6 +19,8 @@ from valetkey.model.workspaces import ANONYMOUS_WORKSPACE
 from valetkey.services.sight import Who
 
 if TYPE_CHECKING:
+    from valetkey.identity.chain import Chain
+    from valetkey.ports.world import Clock
     from valetkey.wiring.identity import Identity
 
 KEEP = 2.0
@@ -27,6 +30,33 @@ REMEMBERED = 5000
 """Callers and paths of whom it is."""
 
 _AGENT = 256
+
+
+class Watch:
+    """Tells whether the caller of a request that takes its time still is one."""
+
+    __slots__ = ("_caller", "_chain", "_clock", "_looked")
+
+    def __init__(self, chain: Chain, caller: Caller, clock: Clock) -> None:
+        self._chain = chain
+        self._caller = caller
+        self._clock = clock
+        self._looked = clock.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to look again."""
+        return self._clock.monotonic() - self._looked >= LOOKED_AT
+
+    async def still(self) -> None:
+        """Look.
+
+        Raises:
+            Unauthenticated: the credential ended or was revoked, or the user is blocked.
+            CouldNotTell: it cannot be told now.
+        """
+        await self._chain.still(self._caller)
+        self._looked = self._clock.monotonic()
 
 
 class Callers:
@@ -68,6 +98,10 @@ class Callers:
         workspace = await self._acts_in(caller, request.path_params["workspace"])
         agent = request.headers.get("user-agent", "")[:_AGENT]
         return shown, Who(caller=caller, workspace=workspace, address=shown.address, agent=agent)
+
+    def watch(self, who: Who) -> Watch:
+        """A watch over somebody who was identified just now, for as long as their request takes."""
+        return Watch(self._identity.chain, who.caller, self._identity.system.clock)
 
     async def _acts_in(self, caller: Caller, named: str) -> str:
         """A token's own workspace; else the URL's; else the user's (contract 3.2): the first where its user may read.

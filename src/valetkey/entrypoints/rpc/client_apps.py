@@ -1,8 +1,8 @@
 """Web apps of clients: what they are told of a request, and what of their answer reaches a browser.
 
 Whoever may register a service may show pages under our name. So they are shown in a sandbox (CSP, an origin of their
-own): their scripts reach neither our pages nor our cookies. They set no cookies, and never see those that we set, nor
-the credential by which the caller signed in.
+own): their scripts reach neither our pages nor our cookies. They set no cookies, and see none, nor the credential by
+which the caller signed in.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,10 +20,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from valetkey.entrypoints.rpc.answers import TooLarge, failure
+from valetkey.entrypoints.rpc.answers import TooLarge, attended, failure
 from valetkey.entrypoints.rpc.bodies import whole_body
+from valetkey.entrypoints.rpc.callers import Watch
+from valetkey.entrypoints.rpc.client_headers import OURS, checked, passes, told
 from valetkey.entrypoints.rpc.pages import event_of, page_of
-from valetkey.entrypoints.web.presented import session_cookie
 from valetkey.errors import InvalidArguments, NotFound
 from valetkey.model.calls import Presented
 from valetkey.model.services import Registered, schema_at
@@ -36,48 +38,33 @@ if TYPE_CHECKING:
 LONGEST = 3600.0
 """Seconds that one answer of an ASGI app may take, as a whole."""
 
-SANDBOX = (
-    "sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads; base-uri 'self'; object-src 'none';"
-    " frame-ancestors 'none'"
-)
-
 _log = logging.getLogger("valetkey.services")
 _LEAVING = 5.0  # seconds that an app has to end after whoever asked has gone
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
-_COOKIES = frozenset({session_cookie(secure=True), session_cookie(secure=False)})
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_NO_BODY = frozenset({204, 304})  # RFC 9110 §6.4.1
+_NO_CONTENT = 204
 _KEPT = ("type", "http_version", "method", "scheme", "query_string", "client", "server")
-_NOT_TOLD = frozenset({b"authorization", b"proxy-authorization", b"connection", b"transfer-encoding", b"upgrade"})
-NOT_SENT = frozenset(
-    {
-        "set-cookie",
-        "content-security-policy",
-        "content-security-policy-report-only",
-        "strict-transport-security",
-        "clear-site-data",
-        "service-worker-allowed",
-        "alt-svc",
-        "connection",
-        "keep-alive",
-        "transfer-encoding",
-        "upgrade",
-        "trailer",
-        "proxy-authenticate",
-        "x-request-id",
-    }
-)
-"""Headers of an answer that are not a client's to say of this whole site, or of this connection."""
 
 
 class ClientApp:
     """One service of a client with pages, for one caller."""
 
     def __init__(
-        self, calls: Calls, service: Registered, who: Who, shown: Presented, *, cap: int, deadline: float
+        self,
+        calls: Calls,
+        service: Registered,
+        who: Who,
+        shown: Presented,
+        *,
+        watch: Watch,
+        cap: int,
+        deadline: float,
     ) -> None:
         self._calls = calls
         self._service = service
         self._who = who
         self._secret = shown.value.reveal() if isinstance(shown.value, Secret) else shown.value
+        self._watch = watch
         self._cap = cap
         self._deadline = deadline
 
@@ -87,11 +74,14 @@ class ClientApp:
         Raises:
             NotFound: it has no such page.
             RemoteFailure, PeerGone, TimeoutError: it did not answer.
+            Unauthenticated: meanwhile the caller ceased to be one.
         """
-        headers = self._told(request.scope["headers"])
+        headers = told(request.scope["headers"], self._secret)
         if self._service.type == "asgi":
             scope = self._scope(request, path, headers)
-            return _Answering(self._calls, self._service, self._who, scope, cap=self._cap, deadline=self._deadline)
+            return _Answering(
+                self._calls, self._service, self._who, scope, watch=self._watch, cap=self._cap, deadline=self._deadline
+            )
         names = [part for part in path.split("/") if part] or ["index"]
         if schema_at(self._service.schema, names) is None:
             if schema_at(self._service.schema, ["default"]) is None:
@@ -99,8 +89,16 @@ class ClientApp:
             names = ["default"]
         named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
         event = event_of(request, path, self._service, self._who, named, await whole_body(request, self._cap))
+        if self._watch.due:  # the body took its time
+            await self._watch.still()
         value = await self._calls.call(self._service, names, [event], {}, self._who, deadline=self._deadline)
-        return page_of(value, dropped=NOT_SENT, more={"content-security-policy": SANDBOX})
+        if self._watch.due:
+            await self._watch.still()
+        try:
+            return page_of(value, still=self._watch.still, passes=passes, more=OURS)
+        except RuntimeError as error:  # the client's own doing
+            self._calls.complain.of(self._service.peer, "%s gave a page that is none: %s", error)
+            raise RemoteFailure("", str(error)) from None
 
     def _scope(self, request: Request, path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
         """The scope as the app sees it: itself at the root."""
@@ -116,17 +114,6 @@ class ClientApp:
             "user": self._who.user,
         }
 
-    def _told(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Headers without what this caller signs in with here, wherever it stands."""
-        own = self._secret.encode("utf-8", "surrogatepass")
-        kept = []
-        for name, value in headers:
-            lower = name.lower()
-            shown = _without_session(value) if lower == b"cookie" else value
-            if lower not in _NOT_TOLD and shown and not (own and own in shown):
-                kept.append((name, shown))
-        return kept
-
 
 class _Answering(Response):
     """What an ASGI app of a client answers, as it comes."""
@@ -138,6 +125,7 @@ class _Answering(Response):
         who: Who,
         scope: Mapping[str, Any],
         *,
+        watch: Watch,
         cap: int,
         deadline: float,
     ) -> None:
@@ -146,12 +134,13 @@ class _Answering(Response):
         self._service = service
         self._who = who
         self._scope = scope
+        self._watch = watch
         self._cap = cap
         self._deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app; one that fails before it began to answer is answered for (ASGI 3)."""
-        road = _Road(receive, send, self._cap)
+        road = _Road(receive, send, self._cap, bodiless=scope["method"] == "HEAD")
         try:
             await self._served(road)
         except Exception as error:  # noqa: BLE001 - each has its status
@@ -164,13 +153,15 @@ class _Answering(Response):
         functions: dict[str, Callable[..., Awaitable[Any]]] = {"receive": road.receive, "send": road.send}
         with self._calls.offering(self._service, self._who, functions) as references:
             given = [{"scope": self._scope, **references}]
-            work = self._calls.call(self._service, ["serve"], given, {}, self._who, deadline=LONGEST)
+            work = self._calls.call(
+                self._service, ["serve"], given, {}, self._who, deadline=LONGEST, offered=references
+            )
             call = asyncio.ensure_future(work)
             gone = asyncio.ensure_future(road.left.wait())
             try:
-                await asyncio.wait({call, gone}, timeout=self._deadline, return_when=asyncio.FIRST_COMPLETED)
+                await attended({call, gone}, self._watch.still, deadline=self._deadline)
                 if road.started and not gone.done():
-                    await asyncio.wait({call, gone}, return_when=asyncio.FIRST_COMPLETED)
+                    await attended({call, gone}, self._watch.still)
                 if gone.done() and not call.done():
                     await asyncio.wait({call}, timeout=_LEAVING)
                 if call.done():
@@ -189,6 +180,8 @@ class _Answering(Response):
 class _Road:
     """``receive`` and ``send`` of one request, as a client calls them.
 
+    What comes is read from the beginning: that whoever asked has gone is seen, whether the app reads or not.
+
     Attributes:
         left: it is over, or whoever asked has gone.
         gone: the latter.
@@ -196,19 +189,45 @@ class _Road:
         started: whether the answer has begun.
     """
 
-    def __init__(self, receive: Receive, send: Send, cap: int) -> None:
+    def __init__(self, receive: Receive, send: Send, cap: int, *, bodiless: bool) -> None:
         self._receive = receive
         self._send = send
         self._cap = cap
-        self._size = 0
-        self._whole = False
-        self._reading = asyncio.Lock()
+        self._bodiless = bodiless
+        self._rest: int | None = None  # bytes that the answer still lacks
+        self._came: deque[bytes] = deque()
+        self._more = True  # of the body is to come
+        self._news = asyncio.Event()
         self._sending = asyncio.Lock()
-        self._watching: asyncio.Task[None] | None = None
         self.left = asyncio.Event()
         self.gone = False
         self.refused: TooLarge | None = None
         self.started = False
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        size = 0
+        with contextlib.suppress(Exception):
+            while (message := await self._receive())["type"] != "http.disconnect":
+                size += len(message.get("body", b""))
+                if size > self._cap:
+                    self._refuse_body()
+                else:
+                    self._came.append(message.get("body", b""))
+                    self._more = message.get("more_body", False)
+                self._news.set()
+        self.gone = True
+        self._leave()
+
+    def _refuse_body(self) -> None:
+        self._came.clear()
+        self.refused = TooLarge(f"The body of a request has at most {self._cap} bytes.")
+        if not self.started:  # one that answers already may do without
+            self._leave()
+
+    def _leave(self) -> None:
+        self.left.set()
+        self._news.set()
 
     async def receive(self) -> dict[str, Any]:
         """The next piece of the body, then nothing until whoever asked has gone.
@@ -216,60 +235,53 @@ class _Road:
         Raises:
             TooLarge: the body has too many bytes.
         """
-        async with self._reading:
-            if not self._whole and not self.left.is_set():
-                return await self._next()
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-    async def _next(self) -> dict[str, Any]:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self._leave()
-            return {"type": "http.disconnect"}
-        body, more = message.get("body", b""), message.get("more_body", False)
-        self._size += len(body)
-        if self._size > self._cap:
-            self.refused = TooLarge(f"The body of a request has at most {self._cap} bytes.")
-            self.left.set()
-            raise self.refused
-        if not more:
-            self._end_of_body()
-        return {"type": "http.request", "body": body, "more_body": more}
-
-    def _end_of_body(self) -> None:
-        self._whole = True
-        self._watching = asyncio.ensure_future(self._watch())
-
-    async def _watch(self) -> None:
-        with contextlib.suppress(Exception):
-            while (await self._receive())["type"] != "http.disconnect":
-                pass
-        self._leave()
-
-    def _leave(self) -> None:
-        self.gone = True
-        self.left.set()
+        while self.refused is None:
+            if self.left.is_set():
+                return {"type": "http.disconnect"}
+            if self._came:
+                body = self._came.popleft()
+                return {"type": "http.request", "body": body, "more_body": bool(self._came) or self._more}
+            self._news.clear()
+            await self._news.wait()
+        raise self.refused
 
     async def send(self, message: Any) -> None:
         """Send a part of the answer on.
 
         Raises:
             ConnectionResetError: whoever asked has gone.
-            InvalidArguments: it is no part of an answer.
+            InvalidArguments: it is no part of an answer, or has not the length that the answer said.
         """
         async with self._sending:
             if self.left.is_set():
                 raise ConnectionResetError("Nobody waits for this answer any more.")
             part = _part(message, started=self.started)
+            if self.started:
+                self._count(part)
+            else:
+                self._begin(part)
             self.started = True
             await self._send(part)
 
+    def _begin(self, part: Message) -> None:
+        self._bodiless = self._bodiless or part["status"] in _NO_BODY
+        self._rest = _length(part["headers"])
+        if part["status"] == _NO_CONTENT:
+            part["headers"] = [each for each in part["headers"] if each[0].lower() != b"content-length"]
+
+    def _count(self, part: Message) -> None:
+        if self._bodiless:
+            part["body"] = b""
+        elif self._rest is not None:
+            self._rest -= len(part["body"])
+            if self._rest < 0 or (self._rest and not part["more_body"]):
+                self._leave()  # nothing more is sent: the server cuts the connection, and whoever asked sees it
+                raise InvalidArguments("the answer has not as many bytes as its content-length says")
+
     def close(self) -> None:
         """It is over."""
-        self.left.set()
-        if self._watching is not None:
-            self._watching.cancel()
+        self._leave()
+        self._reading.cancel()
 
 
 def _part(message: Any, *, started: bool) -> Message:
@@ -291,15 +303,22 @@ def _headers(given: list[Any]) -> list[tuple[bytes, bytes]]:
     kept = []
     for pair in given:
         name, value = pair if isinstance(pair, list | tuple) and len(pair) == 2 else (None, None)  # noqa: PLR2004
-        if not isinstance(name, bytes) or not isinstance(value, bytes) or not _TOKEN.fullmatch(name):
-            raise InvalidArguments("a header is a pair of bytes, and its name is a token")
-        if any(mark in value for mark in (b"\r", b"\n", b"\0")):
-            raise InvalidArguments("a header cannot hold a line break")
-        if name.decode("ascii").lower() not in NOT_SENT:
-            kept.append((name, value))
-    return [*kept, (b"content-security-policy", SANDBOX.encode()), (b"x-content-type-options", b"nosniff")]
+        if not isinstance(name, bytes) or not isinstance(value, bytes):
+            raise InvalidArguments("a header is a pair of bytes")
+        try:
+            plain, text = checked(name.decode("latin-1"), value.decode("latin-1"))
+        except ValueError as error:
+            raise InvalidArguments(str(error)) from None
+        if passes(plain):
+            kept.append((name, text.encode("latin-1")))
+    return [*kept, *((name.encode(), text.encode()) for name, text in OURS.items())]
 
 
-def _without_session(cookies: bytes) -> bytes:
-    parts = cookies.decode("latin-1").split(";")
-    return ";".join(part for part in parts if part.partition("=")[0].strip() not in _COOKIES).encode("latin-1")
+def _length(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """How many bytes an answer says that it has; None: it does not say (RFC 9110 §8.6)."""
+    given = [value for name, value in headers if name.lower() == b"content-length"]
+    if not given:
+        return None
+    if len(given) > 1 or not _LENGTH.fullmatch(given[0]):
+        raise InvalidArguments("an answer has one content-length at most, and it is a number")
+    return int(given[0])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from valetkey.errors import Denied, InvalidArguments, Unauthenticated
 from valetkey.identity.powers import ROOT, check_general
 from valetkey.identity.workspaces import OWN
+from valetkey.limits import NEWCOMERS_FROM_ADDRESS
 from valetkey.model.caller import ANONYMOUS
 from valetkey.model.calls import BEARER, NEWCOMER, Presented
 from valetkey.model.hosts import visitor_of
-from valetkey.model.services import NAME, peer_of
+from valetkey.model.services import NAME, RESERVED, peer_of
 from valetkey.model.users import UserPermission, includes
 from valetkey.model.workspaces import PUBLIC
 from valetkey.secret import Secret
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 LONGEST = 65_536
 """Characters of the first frame."""
-
-RESERVED = ("manager-", "http-")
-"""What ids of clients must not begin with: those are the server's own."""
 
 UNREADABLE = "Failed to decode authentication information"
 
@@ -128,7 +126,7 @@ class Handshake:
         caller, workspace, returns = await self._caller(asked, address=address)
         held = await self._enters(caller, workspace)
         counts = _counted(caller, address)
-        self.check(workspace, asked.client, counts, returns=returns)
+        self.check(caller, workspace, asked.client, counts, returns=returns)
         who = Who(
             caller=caller,
             workspace=workspace,
@@ -138,7 +136,7 @@ class Handshake:
         )
         return Admitted(who=who, client=asked.client, user=_told(who, held), counts=counts, returns=returns)
 
-    def check(self, workspace: str, client: str, counts: str, *, returns: bool) -> None:
+    def check(self, caller: Caller, workspace: str, client: str, counts: str, *, returns: bool) -> None:
         """Whether there is a place: at once before it is taken, too, as others come meanwhile.
 
         Raises:
@@ -146,7 +144,7 @@ class Handshake:
         """
         peer, limits = peer_of(workspace, client), self._services.limits
         there = self._services.directory.member(peer)
-        if there is not None and not returns:
+        if there is not None and not (returns and there.principal == caller.principal):
             raise Denied(f"Client already exists and is active: {peer}")
         if there is None and self._services.directory.count(workspace) >= limits.max_clients_per_workspace:
             raise Denied(
@@ -171,6 +169,7 @@ class Handshake:
             else:
                 return caller, workspace, True
         if asked.token is None:
+            await self._identity.limits.take(NEWCOMERS_FROM_ADDRESS, address)
             caller = await chain.identify(Presented(scheme=NEWCOMER, value="", address=address))
         else:
             caller = await chain.identify(Presented(scheme=BEARER, value=asked.token, address=address))

@@ -11,9 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from valetkey.entrypoints.rpc.answers import failure, left, result, secrets_of
+from valetkey.entrypoints.rpc.answers import NotAcceptable, failure, left, result, secrets_of
 from valetkey.entrypoints.rpc.apps import Apps, LoginPage
-from valetkey.entrypoints.rpc.arguments import from_body, from_query, is_msgpack, mode_of
+from valetkey.entrypoints.rpc.arguments import check_keys, from_body, from_query, is_msgpack, mode_of
 from valetkey.entrypoints.rpc.bodies import CAP, whole_body
 from valetkey.entrypoints.rpc.callers import Callers
 from valetkey.entrypoints.rpc.listing import Listing
@@ -123,6 +123,7 @@ class _Services:
             Route(services, self._add_slash, methods=both),
             Route(f"{services}/", _told(listing.services), methods=["GET"]),
             Route(f"{services}/{{service}}", _told(listing.service), methods=["GET"]),
+            Route(f"{services}/{{service}}/", _told(listing.service), methods=["GET"]),
             Route(f"{services}/{{service}}/openapi.json", _told(listing.document), methods=["GET"]),
             Route(f"{services}/{{service}}/{{function:path}}", self._call, methods=both),
             Route("/{workspace}/info", _told(listing.workspace), methods=["GET"]),
@@ -148,22 +149,27 @@ class _Services:
         service_id, kind = request.path_params["service"], request.headers.get("content-type", "")
         try:
             shown, who = await self._callers.of(request, calls=True)
+            watch = self._callers.watch(who)
             service = await self._service(request, who)
             arguments = await self._arguments(request, service, kind)
+            if watch.due:  # its body took its time
+                await watch.still()
             path = request.path_params["function"].split(".")
             if isinstance(service, Service):
                 async with asyncio.timeout(self._deadline):
                     value = await _attended(request, self._table.call(service, path, arguments, who))
             else:
                 value = await self._remote(request, service, path, arguments, who)
+            if watch.due:
+                await watch.still()
         except (ClientDisconnect, _Gone):
             return Response(status_code=499)
         except Exception as error:  # noqa: BLE001 - each has its status
             return failure(error, _secrets(shown, arguments), service=service_id)
         packed = is_msgpack(kind) or is_msgpack(request.headers.get("accept", ""))
         try:
-            return result(value, lambda: _secrets(shown, arguments), packed=packed)
-        except RuntimeError as error:
+            return result(value, lambda: _secrets(shown, arguments), packed=packed, still=watch.still)
+        except (RuntimeError, NotAcceptable) as error:
             return failure(error, _secrets(shown, arguments), service=service_id)
 
     async def _service(self, request: Request, who: Who) -> Service | Registered:
@@ -180,6 +186,8 @@ class _Services:
         calls, task, gone = self._calls, asyncio.current_task(), False
         if calls is None or task is None:
             raise InvalidArguments("Services of clients are not called here.")
+        if is_msgpack(request.headers.get("content-type", "")):
+            check_keys(arguments)
         watching: list[asyncio.Task[None]] = []
 
         def watch() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Collection
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,20 @@ from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from valetkey.entrypoints.rpc.bucket import Bucket
 from valetkey.entrypoints.rpc.handshake import Admitted, Handshake, read_first
 from valetkey.entrypoints.rpc.outbox import Outbox
+from valetkey.entrypoints.web.api import NOT_THIS_NAME
 from valetkey.entrypoints.web.hosts import host_name, own_hosts
 from valetkey.entrypoints.web.presented import client_address
 from valetkey.errors import CouldNotTell, InvalidArguments, RateLimited, StoreUnavailable, ValetkeyError
 from valetkey.model.services import Member
+from valetkey.secret import Secret
+from valetkey.services.frames import rejection
 from valetkey.services.live import LATER, REPLACED
-from valetkey.services.peers import CutOff, Link, Stamp
+from valetkey.services.peers import NOBODY, CutOff, Link, Stamp
 
 if TYPE_CHECKING:
-    from valetkey.ports.world import Clock
-    from valetkey.settings.sections import Rate
     from valetkey.wiring.identity import Identity
     from valetkey.wiring.services import Services
 
@@ -33,7 +36,7 @@ FIRST = 5.0
 """Seconds that a client has to say who it is."""
 
 _VERSION = version("valetkey")
-_POLICY, _GOING, _FAULT = 1008, 1001, 1011  # RFC 6455 §7.4.1
+_NORMAL, _POLICY, _GOING, _FAULT = 1000, 1008, 1001, 1011  # RFC 6455 §7.4.1
 _LAST_WORDS = 2.0  # seconds for the close frame, where the client reads nothing
 _REASON = 120  # bytes of a close frame's reason (RFC 6455 §5.5)
 _AGENT = 256
@@ -127,7 +130,7 @@ class _Door:
         if host is None:
             raise _Refused(400, "The request has to name one host.")
         if host not in self._hosts:
-            raise _Refused(421, "This server is not known under that name.")
+            raise _Refused(421, NOT_THIS_NAME)
         given = [origin.lower() for origin in headers.getlist("origin")]
         if given and "*" not in self._origins:
             scheme = "https" if scope.get("scheme") == "wss" else "http"
@@ -184,7 +187,8 @@ class _Door:
         """Its place among the others; from now on messages find it."""
         services, who = self._services, admitted.who
         issued = await services.reconnections.issue(who.caller, who.workspace, admitted.client)
-        self._handshake.check(who.workspace, admitted.client, admitted.counts, returns=admitted.returns)
+        counts, returns = admitted.counts, admitted.returns
+        self._handshake.check(who.caller, who.workspace, admitted.client, counts, returns=returns)
         session = _Session(
             self._identity,
             services,
@@ -229,8 +233,10 @@ class _Session:
             whole=limits.max_message_whole,
             ended=self.end,
             pressed=services.live.press,
+            owner=who.caller.principal,
+            refused=lambda call, text: services.relay.send(rejection(text, call=call), NOBODY),
         )
-        self._bucket = _Bucket(limits.message_rate, clock)
+        self._bucket = Bucket(limits.message_rate, clock)
         self.link = Link(
             peer=self._outbox,
             who=who,
@@ -258,7 +264,7 @@ class _Session:
             "client_id": self._admitted.client,
             "user": self._admitted.user,
             "reconnection_token": self._reconnection,
-            "reconnection_token_life_time": services.reconnections.lifetime,
+            "reconnection_token_life_time": services.reconnections.life_of(who.caller),
         }
         self._outbox.say(json.dumps(info))
         services.live.add(self, self._admitted.counts)
@@ -270,6 +276,7 @@ class _Session:
         writing = asyncio.ensure_future(self._outbox.write())
         try:
             ends: set[asyncio.Future[Any]] = {reading, writing, self._ended}
+            await self._services.live.may_stay(self)  # its workspace may have changed while it came in
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._services.live.remove(self)
@@ -299,6 +306,7 @@ class _Session:
             while True:
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
+                    await self._left(message.get("code"))
                     return
                 self._heard = self._clock.monotonic()
                 await self._bucket.take()
@@ -313,6 +321,12 @@ class _Session:
         except Exception as error:  # noqa: BLE001 - of whatever kind: this socket ends, and no other one
             _log.error("a message of %s could not be passed on: %s", self.link.member.peer, type(error).__name__)
             self.end(_FAULT, "")
+
+    async def _left(self, code: object) -> None:
+        """The client is gone; one that says so in order does not come back with its token."""
+        if code == _NORMAL and self._reconnection is not None:
+            with suppress(StoreUnavailable):
+                await self._services.reconnections.left(self._admitted.who.caller, Secret(self._reconnection))
 
     async def _text(self, text: str) -> None:
         """A keepalive, or a question for a new reconnection token."""
@@ -337,24 +351,8 @@ class _Session:
             _log.info("%s got no new reconnection token: %s", self.link.member.peer, error.code)
             return
         if issued is not None:
-            self._outbox.say(json.dumps({"type": "reconnection_token", "reconnection_token": issued[0].reveal()}))
-
-
-class _Bucket:
-    """How often one client may send: it is read no faster, and TCP tells it so."""
-
-    def __init__(self, rate: Rate, clock: Clock) -> None:
-        self._clock = clock
-        self._rate = rate
-        self._left, self._at = float(rate.burst), clock.monotonic()
-
-    async def take(self) -> None:
-        """Return when one more may come."""
-        now = self._clock.monotonic()
-        self._left = min(float(self._rate.burst), self._left + (now - self._at) * self._rate.per_second) - 1
-        self._at = now
-        if self._left < 0:
-            await self._clock.sleep(-self._left / self._rate.per_second)
+            self._reconnection = issued[0].reveal()
+            self._outbox.say(json.dumps({"type": "reconnection_token", "reconnection_token": self._reconnection}))
 
 
 async def _cancelled(*tasks: asyncio.Future[Any]) -> None:

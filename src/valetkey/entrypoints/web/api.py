@@ -15,12 +15,16 @@ from valetkey.errors import Denied, RateLimited, Unauthenticated, ValetkeyError
 
 _REALM = 'Bearer realm="valetkey"'
 _OURS = "Something went wrong on our side, not on yours. Try again later; the reference is in the log."
+NOT_THIS_NAME = (
+    "This server does not answer to the host name in that address. Whoever runs it says which are its own: by"
+    " public_base_url (--public-base-url), and hosts for further ones (--allowed-host)."
+)
 _TEXTS: Mapping[int, str] = {
     400: "This request cannot be read.",
     404: "There is nothing here.",
     405: "This cannot be used like that.",
     413: "This is too much.",
-    421: "A request arrived here under a host name that is not ours.",
+    421: NOT_THIS_NAME,
 }
 
 

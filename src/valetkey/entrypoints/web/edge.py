@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from valetkey.errors import CouldNotTell, RateLimited, ValetkeyError
 from valetkey.model.hosts import visitor_of
 from valetkey.ports.world import Entropy
 
+_log = logging.getLogger("valetkey.web")
 _EXPOSED = "x-request-id, retry-after, www-authenticate"
 _PREFLIGHT = {
     "access-control-allow-methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
@@ -86,6 +88,7 @@ class Edge:
         self._by_address = by_address
         self._by_caller = by_caller
         self._prefix = prefix
+        self._said = False
         self._headers = dict(page.HEADERS)
         if is_public_https(rules.base_url):
             self._headers["strict-transport-security"] = _HSTS
@@ -173,7 +176,12 @@ class Edge:
         lengths = {name.lower() for name, _ in scope["headers"]} & {b"content-length", b"transfer-encoding"}
         if host is None or not scope["path"].startswith("/") or len(lengths) > 1:
             return 400
-        return 0 if host in self._hosts else 421
+        if host in self._hosts:
+            return 0
+        if not self._said:
+            self._said = True
+            _log.warning("a request for %r was refused (421), as all for other names are: %s", host, api.NOT_THIS_NAME)
+        return 421
 
     def _too_often(self, scope: Scope) -> int:
         try:

@@ -27,6 +27,7 @@ _TOKEN = re.compile(r"[!-+\--~]+")  # visible ASCII, no space and no comma: two 
 _SCHEMES = frozenset({"bearer", "basic", "digest", "negotiate", "dpop", "token", "apikey"})
 _OURS = re.compile(r"vk[str]?_[A-Za-z0-9_-]{60,}")
 _JWT = re.compile(r"[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){2,4}")
+_OUR_COOKIE = re.compile(r"(?:__(?:Host|Secure)-)?valetkey(?:-.*)?", re.IGNORECASE)
 _CARRIERS = frozenset({"token", "jwt", "bearer", "authorization", "api_key", "apikey"})
 _FORWARDED = 32  # addresses that are looked at
 
@@ -38,6 +39,11 @@ IN_URL = "A token in the address is not taken: addresses are logged. Send it in 
 def session_cookie(*, secure: bool) -> str:
     """The name of the cookie that holds a browser's session; with https only the host itself can set it."""
     return "__Host-valetkey" if secure else "valetkey"
+
+
+def without_ours(cookies: str) -> str:
+    """A ``Cookie`` header without what this server set: sessions, chats, forms, claims. All are called alike."""
+    return ";".join(part for part in cookies.split(";") if not _OUR_COOKIE.fullmatch(part.partition("=")[0].strip()))
 
 
 def set_session(response: Response, session: Secret, *, secure: bool, seconds: float) -> None:
