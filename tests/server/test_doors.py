@@ -47,6 +47,7 @@ PUBLIC = {
     "POST /{workspace}/services": "a redirect",
     "GET /{workspace}/services/": "public services only",
     "GET /{workspace}/services/{service}": "the service's visibility decides",
+    "GET /{workspace}/services/{service}/": "the service's visibility decides",
     "GET /{workspace}/services/{service}/{function:path}": "the same",
     "POST /{workspace}/services/{service}/{function:path}": "the same",
     "GET /{workspace}/services/{service}/openapi.json": "the same",
