@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from valetkey.entrypoints.proxy.reverse import is_via, via_routes
 from valetkey.entrypoints.rpc.apps import LoginPage
 from valetkey.entrypoints.rpc.http import service_routes
+from valetkey.entrypoints.rpc.routes import routes_of_services
 from valetkey.entrypoints.web import api
 from valetkey.entrypoints.web.doors import Door, Doors, login_pages, page_door, plain_app
 from valetkey.entrypoints.web.edge import Edge, Rules
@@ -116,27 +117,20 @@ def _services(
     login_page: LoginPage,
 ) -> list[BaseRoute]:
     """Calls over HTTP, and the socket of clients."""
-    trusted = serving.trusted_proxies
-    about: dict[str, Any] = {"base_url": base_url, "trusted_proxies": trusted, "login_page": login_page}
     if services is None:
         if table is None:
             return []
-        return service_routes(identity, table, manager=manager_of(identity, table, base_url=lambda: base_url), **about)
-    routes = service_routes(identity, services.table, manager=services.manager, calls=services.calls, **about)
-    if services.complete:
-        from valetkey.entrypoints.rpc.websocket import rpc_socket_route  # its packages may be missing
-
-        routes.append(
-            rpc_socket_route(
-                identity,
-                services,
-                base_url=base_url,
-                trusted_proxies=trusted,
-                hosts=own_names(serving),
-                origins=serving.allow_origins,
-            )
+        return service_routes(
+            identity,
+            table,
+            manager=manager_of(identity, table, base_url=lambda: base_url),
+            base_url=base_url,
+            trusted_proxies=serving.trusted_proxies,
+            login_page=login_page,
         )
-    return routes
+    return routes_of_services(
+        identity, services, serving=serving, base_url=base_url, login_page=login_page, hosts=own_names(serving)
+    )
 
 
 def _health(identity: Identity, serving: Serving) -> list[BaseRoute]:

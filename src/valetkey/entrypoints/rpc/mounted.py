@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 from valetkey.entrypoints.proxy.reverse import via_routes
-from valetkey.entrypoints.rpc.http import service_routes
+from valetkey.entrypoints.rpc.routes import routes_of_services
 from valetkey.entrypoints.rpc.startup import end_services, start_services
 from valetkey.entrypoints.web import api
 from valetkey.entrypoints.web.below import PagesRoute
@@ -102,30 +102,10 @@ class MountedServices:
             return
         identity, services = self._open
         serving = self._settings.serving
-        trusted = serving.trusted_proxies
-        routes = service_routes(
-            identity,
-            services.table,
-            manager=services.manager,
-            calls=services.calls,
-            base_url=base_url,
-            trusted_proxies=trusted,
-            login_page=login_page,
+        routes = routes_of_services(
+            identity, services, serving=serving, base_url=base_url, login_page=login_page, hosts=serving.hosts
         )
-        if services.complete:
-            from valetkey.entrypoints.rpc.websocket import rpc_socket_route  # its packages may be missing
-
-            routes.append(
-                rpc_socket_route(
-                    identity,
-                    services,
-                    base_url=base_url,
-                    trusted_proxies=trusted,
-                    hosts=serving.hosts,
-                    origins=serving.allow_origins,
-                )
-            )
-        routes += via_routes(identity, trusted_proxies=trusted)
+        routes += via_routes(identity, trusted_proxies=serving.trusted_proxies)
         app = plain_app(routes, api.exception_handlers())
         self._doors = Doors([Door(app=app, routes=routes)], otherwise=app)
 
