@@ -7,7 +7,7 @@ import hmac
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -23,7 +23,7 @@ from valetkey.errors import (
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING, Event
 from valetkey.model.audit import Action, Entry
-from valetkey.model.caller import ANONYMOUS, Caller
+from valetkey.model.caller import ANONYMOUS, Caller, Owner
 from valetkey.model.calls import SESSION, Call
 from valetkey.model.interactions import Interaction, InteractionKind, Phase
 from valetkey.policy.rules import PermissionOf
@@ -124,22 +124,14 @@ class Approvals:
             raise Denied(f"A person has to approve this call ({reason}), and nobody knows who is calling. Sign in.")
         arguments = canonical(call.arguments)
         topic = self._topic(self._keyring.newest, caller, call, arguments)
-        row = await self._interactions.find(InteractionKind.APPROVE, caller.owner, topic)
-        if row is None:
-            there = await self._interactions.of_owner(caller.owner, InteractionKind.APPROVE)
-            if sum(row.phase in WAITING for row in there) >= MOST_OPEN:  # a yes that no call used waits for nobody
-                raise RateLimited(
-                    f"{MOST_OPEN} calls wait for a person's approval already. Answer some, or wait until they end.",
-                    retry_after=60,
-                )
-            row = await self._interactions.open(
-                kind=InteractionKind.APPROVE,
-                owner=caller.owner,
-                topic=topic,
-                about={"tool": call.tool, "entrance": call.entrance, "conversation": call.conversation},
-                begin=lambda state: _payload(state, caller, call, arguments, reason),
-                lifetime=ASKED_LIFETIME,
-            )
+        row = await asked_once(
+            self._interactions,
+            caller.owner,
+            [topic],
+            about={"tool": call.tool, "entrance": call.entrance, "conversation": call.conversation},
+            begin=lambda state: _payload(state, caller, call, arguments, reason),
+            too_many=f"{MOST_OPEN} calls wait for a person's approval already. Answer some, or wait until they end.",
+        )
         state = str(self._interactions.payload(row)["state"])
         raise ApprovalRequired(
             f"A person has to approve this call of {call.tool} first: {reason}. Have them open the link, then call"
@@ -295,6 +287,45 @@ class Approvals:
                 details={"interaction": row.id, "asked_for": row.owner.subject},
             ).by(caller)
         )
+
+
+async def asked_once(
+    interactions: Interactions,
+    owner: Owner,
+    topics: Sequence[str],
+    *,
+    about: Mapping[str, Any],
+    begin: Callable[[str], Awaitable[Mapping[str, Any]]],
+    too_many: str,
+) -> Interaction:
+    """The question of that topic: the one that is open already, else a new one.
+
+    Args:
+        interactions: where questions are.
+        owner: who is asked.
+        topics: what it is known by, under the newest key first.
+        about: what may be told of it.
+        begin: makes its payload.
+        too_many: the text where too many wait.
+
+    Raises:
+        RateLimited: too many questions of this owner wait already.
+    """
+    for topic in topics:
+        row = await interactions.find(InteractionKind.APPROVE, owner, topic)
+        if row is not None:
+            return row
+    there = await interactions.of_owner(owner, InteractionKind.APPROVE)
+    if sum(row.phase in WAITING for row in there) >= MOST_OPEN:  # a yes that no call used waits for nobody
+        raise RateLimited(too_many, retry_after=60)
+    return await interactions.open(
+        kind=InteractionKind.APPROVE,
+        owner=owner,
+        topic=topics[0],
+        about=about,
+        begin=begin,
+        lifetime=ASKED_LIFETIME,
+    )
 
 
 async def _payload(state: str, caller: Caller, call: Call, arguments: str, reason: str) -> Mapping[str, Any]:

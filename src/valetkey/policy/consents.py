@@ -15,7 +15,6 @@ from valetkey.errors import (
     AuthExpired,
     Denied,
     InvalidAnswer,
-    RateLimited,
     StoreUnavailable,
 )
 from valetkey.interactions.service import Interactions
@@ -25,7 +24,7 @@ from valetkey.model.caller import ANONYMOUS, Caller, Owner
 from valetkey.model.calls import SESSION, TICKET
 from valetkey.model.interactions import Interaction, InteractionKind, Phase
 from valetkey.model.lendings import FACTS, Lending, lending_of
-from valetkey.policy.approvals import ASKED_LIFETIME, LENDING, MOST_OPEN, PATH
+from valetkey.policy.approvals import LENDING, MOST_OPEN, PATH, asked_once
 from valetkey.policy.rules import Allow, Question, Verdict
 from valetkey.ports.world import Clock
 from valetkey.vault.keyring import Keyring, Purpose
@@ -151,21 +150,14 @@ class Consents:
             raise Denied("This service asks for an account of yours, and nobody knows who is calling. Sign in.")
         owner = caller.owner
         topics = [self._topic(key_id, lending, owner) for key_id in self._keyring.ids()]
-        newest = self._topic(self._keyring.newest, lending, owner)
-        found = [await self._interactions.find(InteractionKind.APPROVE, owner, topic) for topic in topics]
-        row = next((each for each in found if each is not None), None)
-        if row is None:
-            there = await self._interactions.of_owner(owner, InteractionKind.APPROVE)
-            if sum(each.phase in WAITING for each in there) >= MOST_OPEN:
-                raise RateLimited(f"{MOST_OPEN} questions wait for you already. Answer some.", retry_after=60)
-            row = await self._interactions.open(
-                kind=InteractionKind.APPROVE,
-                owner=owner,
-                topic=newest,
-                about={"tool": lending.service, LENDING: True},
-                begin=lambda state: _payload(state, caller, lending, terms),
-                lifetime=ASKED_LIFETIME,
-            )
+        row = await asked_once(
+            self._interactions,
+            owner,
+            topics,
+            about={"tool": lending.service, LENDING: True},
+            begin=lambda state: _payload(state, caller, lending, terms),
+            too_many=f"{MOST_OPEN} questions wait for you already. Answer some.",
+        )
         state = str(self._interactions.payload(row)["state"])
         named = ", ".join(each.provider for each in lending.accounts)
         raise ApprovalRequired(
