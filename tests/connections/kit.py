@@ -13,6 +13,7 @@ from valetkey.adapters.keysources import EnvironmentKey
 from valetkey.adapters.local_messages import LocalWakeups
 from valetkey.adapters.memory import MemoryConnections
 from valetkey.adapters.memory_queues import MemoryRevocations
+from valetkey.connections.at_provider import World
 from valetkey.connections.breaker import Breakers
 from valetkey.connections.handler import Handler
 from valetkey.connections.refresh import Refresher
@@ -21,6 +22,7 @@ from valetkey.connections.rotations import Rotations
 from valetkey.errors import UnknownProvider
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection, Credential, Grant, Sealed
+from valetkey.oauth.issuers import Issuers
 from valetkey.ports.world import Journal
 from valetkey.providers.base import Provider
 from valetkey.secret import Secret
@@ -205,3 +207,9 @@ async def advanced(clock: ManualClock, seconds: float, until: Callable[[], bool]
         while not until():
             await asyncio.sleep(0)
             clock.advance(seconds)
+
+
+def world(clients, fetcher, entropy, clock):
+    """What OAuth 2 handlers are made of."""
+    issuers = Issuers(fetcher, clock)
+    return World(clients=clients, issuers=issuers, fetcher=fetcher, entropy=entropy, clock=clock)

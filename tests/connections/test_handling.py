@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.connections.kit import world
 from tests.oauth.fakes import Dice, Settings, Wire, provider
 from valetkey.connections.handler import Begun, Handler
 from valetkey.connections.handlers.environment import EnvironmentHandler
@@ -86,7 +87,7 @@ def registry():
 
 
 def made(registry, settings, *, environ=None, prebuilt=True):
-    return Handling(registry, settings.clients, Wire(), Dice(), ManualClock(), environ or {}, prebuilt=prebuilt)
+    return Handling(registry, world(settings.clients, Wire(), Dice(), ManualClock()), environ or {}, prebuilt=prebuilt)
 
 
 @pytest.fixture

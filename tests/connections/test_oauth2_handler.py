@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from tests.connections.kit import world
 from tests.oauth.fakes import REVOKE_URL, SECRET, TOKEN_URL, Dice, Settings, Wire, answer, provider, tokens
 from valetkey.connections.handler import Flow
 from valetkey.connections.handlers.oauth2 import OAuth2Handler
@@ -49,10 +50,9 @@ def handler(wire=None, settings=None, *, clock=None, clients=None, **dialect):
     return OAuth2Handler(
         provider=named,
         entry=named.handlers[0],
-        clients=clients or (settings or Settings()).clients,
-        fetcher=wire or Wire(),
-        entropy=Dice(),
-        clock=clock or ManualClock(start=NOW),
+        world=world(
+            clients or (settings or Settings()).clients, wire or Wire(), Dice(), clock or ManualClock(start=NOW)
+        ),
     )
 
 
@@ -126,7 +126,7 @@ class TestBegin:
     async def test_more_scopes_on_the_same_state_and_verifier(self):
         made = handler()
         first = await made.begin(flow("read"))
-        second = made.reopen(flow("read", "write"), first.private)
+        second = await made.reopen(flow("read", "write"), first.private)
         assert second is not None
         old, new = query(first.url), query(second.url)
         assert {name for name in old if old[name] != new[name]} == {"scope"}
@@ -138,7 +138,7 @@ class TestBegin:
         made = handler(settings=settings)
         first = await made.begin(flow("read"))
         settings.set("example", client_id="id-1", token_url="http://localhost:9000/t")
-        assert made.reopen(flow("read", "write"), first.private) is None
+        assert await made.reopen(flow("read", "write"), first.private) is None
 
 
 class TestJudge:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlsplit
 import pytest
 
 from tests import dialects
+from tests.connections.kit import world
 from tests.oauth.fakes import Dice, Wire
 from valetkey.connections.handler import Flow
 from valetkey.connections.handlers.oauth2 import OAuth2Handler
@@ -53,10 +54,7 @@ def handler(dialect: dialects.Dialect, wire: Wire) -> OAuth2Handler:
     return OAuth2Handler(
         provider=provider,
         entry=entry,
-        clients=Clients(lambda name: settings),
-        fetcher=wire,
-        entropy=Dice(),
-        clock=ManualClock(start=NOW),
+        world=world(Clients(lambda name: settings), wire, Dice(), ManualClock(start=NOW)),
     )
 
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from tests.connections.kit import world
 from tests.oauth.fakes import Dice
 from tests.real import conftest as real
 from tests.real.oidc import Oidc
@@ -79,10 +80,7 @@ class Journey:
         self.handler = OAuth2Handler(
             provider=provider,
             entry=self.entry,
-            clients=Clients(lambda name: known),
-            fetcher=fetcher,
-            entropy=Dice(),
-            clock=clock,
+            world=world(Clients(lambda name: known), fetcher, Dice(), clock),
         )
 
     def flow(self, *scopes: str) -> Flow:
@@ -112,7 +110,7 @@ class Journey:
 
 
 class TestStandard:
-    @pytest.mark.parametrize("method", list(ClientAuth))
+    @pytest.mark.parametrize("method", [ClientAuth.BASIC, ClientAuth.POST, ClientAuth.NONE])
     async def test_connect_refresh_revoke(self, fetcher, clock, method):
         clients = {"app": None} if method is ClientAuth.NONE else CLIENT
         with OAuthServer(clients, clock=clock, access_lifetime=600) as server:

@@ -160,7 +160,10 @@ def test_a_url_that_is_refused_is_named_by_its_argument(argument, url):
         ({"name": "My Service"}, "name is no provider's name"),
         ({"name": "a-b"}, "name is no provider's name"),
         ({"name": ""}, "name is no provider's name"),
-        ({"client_auth": "basic"}, "client_auth is none of client_secret_basic, client_secret_post, none"),
+        (
+            {"client_auth": "basic"},
+            "client_auth is none of client_secret_basic, client_secret_post, private_key_jwt, none",
+        ),
         ({"client_auth": "client_secret_basic", "client_secret": ""}, "there is no client_secret"),
         ({"origins": ["https://api.example/v1"]}, "origins is no origin"),
         ({"origins": "https://api.example"}, "origins is a list of strings"),

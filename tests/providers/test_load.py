@@ -77,7 +77,7 @@ def test_a_whole_file(tmp_path):
         ('token = "https://{domain}.mine.example/token"', "", "token is missing"),
         ("[handlers.my-service-oauth2.oauth2]", "[handlers.my-service-oauth2.oauth]", "oauth2 is missing"),
         ("[handlers.my-service-basic]", "[handlers.My_Basic]", "handlers.My_Basic is no handler's name"),
-        ('kind = "basic"', 'kind = "basics"', "kind is none of oauth2, token, basic, key_pair"),
+        ('kind = "basic"', 'kind = "basics"', "kind is none of oauth2, device, .*token, basic, key_pair"),
         ('kind = "basic"', "", "kind is missing"),
         ('kind = "basic"', 'kind = "custom"', "kind is none of"),
         ('kind = "basic"', 'kind = "basic"\ndefault = true', "handlers has 2 with default = true"),
@@ -95,7 +95,7 @@ def test_a_whole_file(tmp_path):
         ('"https://*.tenants.mine.example"', '"https://a.*.example"', r"origins\[1\] names no host"),
         ('"https://*.tenants.mine.example"', '"HTTPS://API.example"', r"origins\[1\] is no origin"),
         ("authorization =", "authorisation =", r"source\.authorisation is none of authorization"),
-        ('authorization = "https', 'authorization = "http', r"source\.authorization is not the https address"),
+        ('authorization = "https', 'authorization = "http', r"source\.authorization is neither the https address"),
         ("[source]", "source = 1\n[unknown]", "source"),
     ],
 )

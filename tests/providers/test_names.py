@@ -11,6 +11,7 @@ import pytest
 
 from valetkey.errors import InvalidSetting, UnknownProvider
 from valetkey.providers import names
+from valetkey.providers.builtin import BuiltinNames
 from valetkey.providers.names import BUILTIN, AuthProvider, look_in
 
 
@@ -147,9 +148,9 @@ def test_it_is_constant_and_not_subclassed():
 
 
 def test_type_checkers_see_each_built_in_name():
-    hints = typing.get_type_hints(AuthProvider)
+    hints = typing.get_type_hints(BuiltinNames)
     for value in BUILTIN:
-        assert hints[value.upper()] == typing.ClassVar[AuthProvider]
+        assert hints[value.upper()] == typing.ClassVar[typing.Self]
 
 
 def test_threads_that_register_at_once_get_one_object():

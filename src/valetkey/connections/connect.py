@@ -238,7 +238,7 @@ class Connecting:
         profile = str(pending.about["profile"])
         flow = self._answering.flow(handler, payload["state"], pending.owner, profile, scopes, request)
         # What another handler kept of its flow says nothing to this one.
-        begun = (handler.reopen(flow, payload["private"]) if same else None) or await handler.begin(flow)
+        begun = (await handler.reopen(flow, payload["private"]) if same else None) or await handler.begin(flow)
         if kept and begun.url == payload["url"]:
             return pending  # else settings changed: the old link leads nowhere
         widened = await self._interactions.amend(

@@ -70,7 +70,7 @@ class Driven(Handler):
         """Let the handler prepare; what it puts into a future is kept with the flow."""
         return self._prepare(flow)
 
-    def reopen(self, flow: Flow, private: Mapping[str, str]) -> Begun | None:
+    async def reopen(self, flow: Flow, private: Mapping[str, str]) -> Begun | None:
         """Let the handler prepare once more under the same uid, for more scopes."""
         return self._prepare(flow)
 

@@ -14,7 +14,7 @@ from valetkey.errors import RefreshFailed
 from valetkey.model.caller import Owner
 from valetkey.model.calls import Loan
 from valetkey.model.connections import Connection, Credential, Grant
-from valetkey.providers.base import PastedField, Provider
+from valetkey.providers.base import BEARER, PastedField, Placement, Provider
 from valetkey.providers.names import AuthProvider
 from valetkey.secret import Secret
 
@@ -207,7 +207,7 @@ class Handler(ABC):
             MissingSetting: this provider has no client id in settings.
         """
 
-    def reopen(self, flow: Flow, private: Mapping[str, str]) -> Begun | None:
+    async def reopen(self, flow: Flow, private: Mapping[str, str]) -> Begun | None:
         """A pending flow is asked for more scopes: the same state, a new link. None: begin anew with the same state."""
         return None
 
@@ -286,7 +286,15 @@ class Handler(ABC):
 
 def bearer(handler: str, token: Secret) -> Loan:
     """A token in the header that RFC 6750 §2.1 has for it."""
-    return Loan(handler=handler, headers={"Authorization": Secret(f"Bearer {token.reveal()}")}, token=token)
+    return placed(handler, token, BEARER)
+
+
+def placed(handler: str, token: Secret, placement: Placement) -> Loan:
+    """A token where its provider takes it."""
+    if placement.query:
+        return Loan(handler=handler, query={placement.query: token}, token=token)
+    value = Secret(f"{placement.prefix}{token.reveal()}")
+    return Loan(handler=handler, headers={placement.header: value}, token=token)
 
 
 def basic(handler: str, pair: Secret) -> Loan:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from valetkey.connections.at_provider import World
 from valetkey.connections.handler import Handler
 from valetkey.connections.handlers.environment import NAME as ENVIRONMENT
 from valetkey.connections.handlers.environment import EnvironmentHandler
@@ -16,8 +17,7 @@ from valetkey.connections.handlers.pasted import PastedHandler
 from valetkey.connections.handlers.session import SESSION_HANDLERS, session_handler
 from valetkey.connections.session_credential import SESSION
 from valetkey.errors import InvalidSetting, MissingSetting, UnknownProvider
-from valetkey.oauth.clients import Clients, ClientSettings
-from valetkey.ports.world import Clock, Entropy, Fetcher
+from valetkey.oauth.clients import ClientSettings
 from valetkey.providers.base import HandlerEntry, HandlerKind, Provider
 from valetkey.providers.names import BUILTIN
 
@@ -50,22 +50,12 @@ class Providers(Protocol):
 class Parts:
     """What handlers are made of."""
 
-    clients: Clients
-    fetcher: Fetcher
-    entropy: Entropy
-    clock: Clock
+    world: World
     environ: Mapping[str, str]
 
 
 def _oauth2(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:
-    return OAuth2Handler(
-        provider=provider,
-        entry=entry,
-        clients=parts.clients,
-        fetcher=parts.fetcher,
-        entropy=parts.entropy,
-        clock=parts.clock,
-    )
+    return OAuth2Handler(provider=provider, entry=entry, world=parts.world)
 
 
 def _pasted(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:  # noqa: ARG001  # made alike
@@ -73,7 +63,7 @@ def _pasted(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:  
 
 
 def _environment(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:  # noqa: ARG001  # made alike
-    return EnvironmentHandler(provider=provider, clients=parts.clients, environ=parts.environ)
+    return EnvironmentHandler(provider=provider, clients=parts.world.clients, environ=parts.environ)
 
 
 KINDS: Mapping[HandlerKind, Callable[[Parts, Provider, HandlerEntry], Handler]] = {
@@ -100,8 +90,7 @@ class Handling:
 
     Args:
         registry: the providers that there are.
-        clients: who we are at each of them.
-        fetcher, entropy, clock, environ: what our handlers are made of.
+        world, environ: what our handlers are made of.
         prebuilt: whether the handlers of the providers that we ship serve; False: only the host program's own, those
             of its project's providers and the environment.
     """
@@ -109,17 +98,14 @@ class Handling:
     def __init__(
         self,
         registry: Providers,
-        clients: Clients,
-        fetcher: Fetcher,
-        entropy: Entropy,
-        clock: Clock,
+        world: World,
         environ: Mapping[str, str],
         *,
         prebuilt: bool = True,
     ) -> None:
         self._registry = registry
         self._prebuilt = prebuilt
-        self._parts = Parts(clients=clients, fetcher=fetcher, entropy=entropy, clock=clock, environ=environ)
+        self._parts = Parts(world=world, environ=environ)
         self._own: dict[str, Handler] = {}
         self._made: dict[str, _Made] = {}
         self._found: dict[tuple[str | None, str | None], _Made] = {}
@@ -190,8 +176,11 @@ class Handling:
     def _default(self, name: str | None) -> Handler:
         if name is None:
             raise UnknownProvider("Neither a provider nor an auth handler was named. Name one of them.")
-        if self._parts.clients.of(name).environment:
+        settings = self._parts.world.clients.of(name)
+        if settings.environment:
             return self._by_environment(self._provider(name))
+        if settings.handler:
+            return self._named(settings.handler, name)
         own = [handler for handler in self._own.values() if handler.provider.name == name]
         chosen = [handler for handler in own if handler.default]
         if chosen:
@@ -232,13 +221,13 @@ class Handling:
             )
         with suppress(MissingSetting, InvalidSetting):
             # What is wrong there is told when a connection is begun.
-            provider = self._parts.clients.settle(provider)
+            provider = self._parts.world.clients.settle(provider)
         handler = KINDS[entry.kind](self._parts, provider, provider.handler(entry.name) or entry)
         self._made[entry.name] = _Made(handler=handler, settings=settings)
         return handler
 
     def _settings(self, provider: Provider) -> ClientSettings:
-        return self._parts.clients.of(provider.name)
+        return self._parts.world.clients.of(provider.name)
 
 
 def _dashed(name: str) -> str:

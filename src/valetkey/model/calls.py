@@ -82,11 +82,13 @@ class Loan:
     Attributes:
         handler: the auth handler whose credential it is.
         headers: where the credential goes by itself, such as ``Authorization``.
+        query: query parameters where it goes by itself, where the provider takes it in no header.
         token: the bare value, for an operation that says where it goes; None: there is no one value.
     """
 
     handler: str
     headers: Mapping[str, Secret] = field(default_factory=dict)
+    query: Mapping[str, Secret] = field(default_factory=dict)
     token: Secret | None = None
 
 

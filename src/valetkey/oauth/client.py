@@ -34,13 +34,13 @@ LAST_TRY = 1.0
 """Seconds that the second secret has at least."""
 
 # What a refusal means. A code is used up whatever the reason; a refresh token only when the provider says so.
-_OF_CODE: Mapping[Verdict, type[ValetkeyError]] = {
+OF_CODE: Mapping[Verdict, type[ValetkeyError]] = {
     Verdict.LATER: ProviderUnavailable,
     Verdict.FINAL: AuthRefused,
     Verdict.UNCLEAR: AuthRefused,
     Verdict.CONFIGURATION: InvalidSetting,
 }
-_OF_REFRESH: Mapping[Verdict, type[ValetkeyError]] = {
+OF_REFRESH: Mapping[Verdict, type[ValetkeyError]] = {
     Verdict.LATER: ProviderUnavailable,
     Verdict.FINAL: RefreshFailed,
     Verdict.UNCLEAR: ProviderUnavailable,
@@ -48,11 +48,15 @@ _OF_REFRESH: Mapping[Verdict, type[ValetkeyError]] = {
 }
 
 Judged_co = TypeVar("Judged_co", covariant=True)
-_Build = Callable[[Proof], TokenRequest]
+Build = Callable[[Proof], TokenRequest]
 
 
-class _Judge(Protocol[Judged_co]):
-    def __call__(self, answer: Response, /, *, now: float) -> Judged_co: ...
+class Judge(Protocol[Judged_co]):
+    """What an answer means; ``now`` in seconds since the epoch."""
+
+    def __call__(self, answer: Response, /, *, now: float) -> Judged_co:
+        """The verdict."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +98,20 @@ class OAuthClient:
             ExchangeFailed: no whole answer.
             BlockedAddress: the endpoint may not be called.
         """
-        extras = self._extras(self.oauth2.token_parameters)
+        extras = self.extras(self.oauth2.token_parameters)
         sent = [code, *([verifier] if verifier else [])]
-        answer = await self._ask(
+        answer = await self.ask(
             lambda proof: wire.code_request(
                 code=code, redirect_uri=redirect_uri, verifier=verifier, proof=proof, extras=extras
             ),
             sent,
-            _OF_CODE,
+            OF_CODE,
         )
-        answer = self._first_subject(answer)
-        widened = self._widened(answer.scopes, asked)
+        answer = self.first_subject(answer)
+        widened = self.widened(answer.scopes, asked)
         if widened:
-            await self._discard(answer)
-            known = [*self._known(sent), answer.access_token, *filter(None, [answer.refresh_token])]
+            await self.discard(answer)
+            known = [*self.known_secrets(sent), answer.access_token, *filter(None, [answer.refresh_token])]
             raise AuthRefused(
                 f"{self.provider.title} granted more than was asked for, so nothing was kept: "
                 f"{shown(', '.join(sorted(widened)), secrets=known)}. If its documentation says that it does, its "
@@ -138,17 +142,17 @@ class OAuthClient:
             ExchangeFailed: no whole answer.
             BlockedAddress: the endpoint may not be called.
         """
-        extras = self._extras(self.oauth2.refresh_parameters)
-        answer = await self._ask(
+        extras = self.extras(self.oauth2.refresh_parameters)
+        answer = await self.ask(
             lambda proof: wire.refresh_request(refresh_token=refresh_token, proof=proof, extras=extras),
             [refresh_token, *secrets],
-            _OF_REFRESH,
+            OF_REFRESH,
         )
         answer = await self._same_subject(answer, subject)
         if answer.scopes is None:
             return answer
         # A token that was rotated is kept in any case: the old one is dead by now.
-        return replace(answer, scopes=answer.scopes - self._widened(answer.scopes, held))
+        return replace(answer, scopes=answer.scopes - self.widened(answer.scopes, held))
 
     async def revoke(self, *, token: Secret, hint: str, deadline: float = DEADLINE) -> bool:
         """Revoke a token; False where the provider has no endpoint for it (RFC 7009 §2).
@@ -160,11 +164,11 @@ class OAuthClient:
         """
         if self.oauth2.revoke is None:
             return False
-        refusal = await self._send(
+        refusal = await self.send(
             self.oauth2.revoke,
             self.oauth2.revoke_client_auth or self.oauth2.client_auth,
             lambda proof: wire.revocation_request(token=token, hint=hint, proof=proof),
-            partial(wire.judge_revocation, expected=self._expected, secrets=self._known([token])),
+            partial(wire.judge_revocation, expected=self.expected, secrets=self.known_secrets([token])),
             deadline=deadline,
         )
         if refusal is not None:
@@ -175,7 +179,7 @@ class OAuthClient:
             )
         return True
 
-    async def _discard(self, answer: TokenAnswer) -> None:
+    async def discard(self, answer: TokenAnswer) -> None:
         """A token that is not wanted should not live on at the provider."""
         with suppress(ValetkeyError):
             if answer.refresh_token is not None:
@@ -183,7 +187,7 @@ class OAuthClient:
             else:
                 await self.revoke(token=answer.access_token, hint="access_token", deadline=DISCARD)
 
-    def _first_subject(self, answer: TokenAnswer) -> TokenAnswer:
+    def first_subject(self, answer: TokenAnswer) -> TokenAnswer:
         """The answer, with the account that its ID token names where that can be relied on from now on."""
         fault = answer.subject_fault
         if answer.subject is not None and self.settings.client_id not in answer.subject.audience:
@@ -205,11 +209,11 @@ class OAuthClient:
             RefreshFailed: it is for another account, or does not say clearly for which.
         """
         if known is None:
-            return self._first_subject(answer)
+            return self.first_subject(answer)
         silent = answer.subject is None and not answer.subject_fault
         if silent or (answer.subject is not None and same_account(known, answer.subject)):
             return answer
-        await self._discard(answer)
+        await self.discard(answer)
         said = (
             f"its ID token cannot be read: {answer.subject_fault}" if answer.subject_fault else "its ID token says so"
         )
@@ -218,14 +222,26 @@ class OAuthClient:
             "so nothing of it was kept."
         )
 
-    async def _ask(
-        self, build: _Build, sent: Sequence[Secret], errors: Mapping[Verdict, type[ValetkeyError]]
+    async def ask(
+        self, build: Build, sent: Sequence[Secret], errors: Mapping[Verdict, type[ValetkeyError]]
     ) -> TokenAnswer:
-        judged = await self._send(
+        """Send a token request, and judge the answer.
+
+        Args:
+            build: makes the request from the proof of who we are.
+            sent: what it holds that no error may show.
+            errors: what each kind of refusal means here.
+
+        Raises:
+            ValetkeyError: one of ``errors``.
+            ExchangeFailed: no whole answer.
+            BlockedAddress: the endpoint may not be called.
+        """
+        judged = await self.send(
             self.oauth2.token,
             self.oauth2.client_auth,
             build,
-            partial(wire.judge_token, expected=self._expected, secrets=self._known(sent)),
+            partial(wire.judge_token, expected=self.expected, secrets=self.known_secrets(sent)),
         )
         if isinstance(judged, Refusal):
             raise self._error(judged, errors[judged.verdict])
@@ -233,12 +249,12 @@ class OAuthClient:
             return judged
         return replace(judged, scopes=wire.included(judged.scopes, self.oauth2.scope_implies))
 
-    async def _send(
+    async def send(
         self,
         endpoint: Endpoint,
         method: ClientAuth,
-        build: _Build,
-        judge: _Judge[Judged_co],
+        build: Build,
+        judge: Judge[Judged_co],
         *,
         deadline: float = DEADLINE,
     ) -> Judged_co:
@@ -299,25 +315,28 @@ class OAuthClient:
             f"{title} gave no usable answer ({said}). Try again later.", retry_after=refusal.retry_after
         )
 
-    def _widened(self, granted: frozenset[str] | None, asked: frozenset[str]) -> frozenset[str]:
+    def widened(self, granted: frozenset[str] | None, asked: frozenset[str]) -> frozenset[str]:
         """What was granted without having been asked for, where that matters (RFC 6749 §3.3, §5.1)."""
         sent = asked and self.oauth2.scope_parameter
         if granted is None or not sent or self.oauth2.scopes_may_widen:
             return frozenset()
         return granted - wire.included(asked | self.oauth2.unasked_scopes, self.oauth2.scope_implies)
 
-    def _extras(self, parameters: Mapping[str, str]) -> wire.Extras:
+    def extras(self, parameters: Mapping[str, str]) -> wire.Extras:
+        """What this provider wants in its token requests, with these parameters."""
         return wire.Extras(
             parameters=parameters,
             headers=self.oauth2.token_headers,
             as_json=self.oauth2.token_format is TokenFormat.JSON,
         )
 
-    def _known(self, sent: Sequence[Secret]) -> list[Secret]:
+    def known_secrets(self, sent: Sequence[Secret]) -> list[Secret]:
+        """What no text of ours may show."""
         return [*sent, *self.settings.secrets]
 
     @property
-    def _expected(self) -> wire.Expected:
+    def expected(self) -> wire.Expected:
+        """How this provider writes its answers."""
         dialect = self.oauth2
         # Slack has a user's token under authed_user, and a refreshed one on top.
         paths = (dialect.answer_path, ()) if dialect.answer_path else ((),)

@@ -24,6 +24,16 @@ class ClientSettings:
         authorize_url, token_url, revoke_url: endpoints instead of the catalogue's.
         use_recommended_scope: whether the recommended scopes are asked for besides the tool's own.
         environment: what a tool reads, mapped to the variable of this process that holds it (decision 10).
+        handler: which of the provider's handlers serves where none is named; empty: the entry's default.
+        client_auth: how the client proves itself, instead of the entry's way (RFC 7591 §2).
+        private_key, key_id: the key with which assertions are signed (RFC 7523), PEM or JWK, or ``file:`` and a path;
+            and the id by which the provider knows it.
+        service_account: the key file of a service account as its provider gave it, or ``file:`` and a path.
+        subject: for whom a service account acts, where it acts for somebody.
+        audience, resource: for whom tokens are asked (RFC 8693 §2.1, RFC 8707 §2), where settings say.
+        issuer: whose metadata names the endpoints (RFC 8414).
+        device_url, par_url, registration_url: endpoints instead of the catalogue's.
+        dpop: whether tokens are bound to a key of ours (RFC 9449), instead of the entry's word.
     """
 
     client_id: str = ""
@@ -35,6 +45,19 @@ class ClientSettings:
     revoke_url: str | None = None
     use_recommended_scope: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    handler: str = ""
+    client_auth: str = ""
+    private_key: Secret | None = None
+    key_id: str = ""
+    service_account: Secret | None = None
+    subject: str = ""
+    audience: str = ""
+    resource: str = ""
+    issuer: str | None = None
+    device_url: str | None = None
+    par_url: str | None = None
+    registration_url: str | None = None
+    dpop: bool | None = None
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -100,6 +123,12 @@ class Clients:
             authorize_url=settings.authorize_url,
             token_url=settings.token_url,
             revoke_url=settings.revoke_url,
+            device_url=settings.device_url,
+            par_url=settings.par_url,
+            registration_url=settings.registration_url,
+            issuer=settings.issuer,
+            client_auth=settings.client_auth,
+            dpop=settings.dpop,
             values=settings.values,
         )
         if settings.token_url is None or settings.revoke_url is not None:

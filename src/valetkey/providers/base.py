@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -11,6 +11,15 @@ class HandlerKind(StrEnum):
     """How a connection is obtained."""
 
     OAUTH2 = "oauth2"
+    """Authorization code (RFC 6749 §4.1)."""
+    DEVICE = "device"
+    """Device authorization (RFC 8628)."""
+    CLIENT_CREDENTIALS = "client_credentials"
+    """The program's own account (RFC 6749 §4.4)."""
+    TOKEN_EXCHANGE = "token_exchange"
+    """On behalf of whoever signed in here (RFC 8693, RFC 7523 §2.1)."""
+    SERVICE_ACCOUNT = "service_account"
+    """A signed assertion instead of a person (RFC 7523 §2.1)."""
     TOKEN = "token"
     BASIC = "basic"
     KEY_PAIR = "key_pair"
@@ -23,6 +32,7 @@ class ClientAuth(StrEnum):
 
     BASIC = "client_secret_basic"
     POST = "client_secret_post"
+    PRIVATE_KEY_JWT = "private_key_jwt"
     NONE = "none"
 
 
@@ -31,6 +41,15 @@ class TokenFormat(StrEnum):
 
     FORM = "form"
     JSON = "json"
+
+
+class ExchangeDialect(StrEnum):
+    """How a token of the caller's is exchanged for one of the provider's."""
+
+    TOKEN_EXCHANGE = "token-exchange"
+    """RFC 8693."""
+    JWT_BEARER = "jwt-bearer"
+    """RFC 7523 §2.1 with ``requested_token_use=on_behalf_of``, as Microsoft Entra has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +98,13 @@ class OAuth2:
         lifetime: seconds an access token lives where the answer does not say; None: unknown.
         issuer: the issuer identifier (RFC 9207, RFC 8414), where the provider has one.
         iss_in_callback: whether the provider promises ``iss`` in the callback (RFC 9207 §3).
+        device: the device authorization endpoint (RFC 8628 §3.1).
+        par: the pushed authorization request endpoint (RFC 9126); where there is one, it is used.
+        registration: the client registration endpoint (RFC 7591); used where settings name no client id.
+        dpop: whether tokens are bound to a key of ours (RFC 9449).
+        exchange: how a caller's token is exchanged.
+        assertion_audience: whom the assertion of a service account is for (RFC 7523 §3); empty: the token endpoint.
+        discovered: whether the issuer's metadata (RFC 8414) names what is empty here.
     """
 
     authorize: Endpoint
@@ -108,6 +134,13 @@ class OAuth2:
     lifetime: float | None = None
     issuer: str = ""
     iss_in_callback: bool = False
+    device: Endpoint | None = None
+    par: Endpoint | None = None
+    registration: Endpoint | None = None
+    dpop: bool = False
+    exchange: ExchangeDialect = ExchangeDialect.TOKEN_EXCHANGE
+    assertion_audience: str = ""
+    discovered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +150,51 @@ class PastedField:
     name: str
     label: str
     secret: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a token goes in a request.
+
+    Attributes:
+        header: the header's name; empty where it goes into the query.
+        prefix: what stands before the token there, with its space, such as ``Bearer ``.
+        query: the query parameter's name; empty where it goes into a header.
+    """
+
+    header: str = "Authorization"
+    prefix: str = "Bearer "
+    query: str = ""
+
+
+BEARER = Placement()
+"""RFC 6750 §2.1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Userinfo:
+    """A request that tells whose a credential is, and whether it is any good.
+
+    Attributes:
+        url: it is sent with the credential in its usual place.
+        method: GET or POST.
+        headers: further headers, such as the API's version.
+        body: the body of a POST, JSON.
+        account: paths of keys, parted by dots, to what people call the account; the first that is there counts. A
+            number in a path is a place in a list.
+        subject: the path to what the provider itself knows the account by, which never changes.
+        success_field: a boolean member that must be true; empty: the status says it.
+        header_account: a response header that names the account, where the body does not.
+    """
+
+    url: Endpoint
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    account: tuple[str, ...] = ()
+    subject: str = ""
+    success_field: str = ""
+    header_account: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +209,8 @@ class HandlerEntry:
         variables: what a tool reads, mapped to what it holds: ``access_token``, a pasted field's name, or
             ``basic`` (base64 of ``username:password``, RFC 7617 §2).
         fields: what is pasted, for the kinds token, basic and key_pair.
+        placement: where its token goes in a request.
+        userinfo: the request that tells whose it is; None: the provider has none that any of its credentials may make.
     """
 
     name: str
@@ -142,6 +222,17 @@ class HandlerEntry:
     variables: Mapping[str, str] = field(default_factory=dict)
     oauth2: OAuth2 | None = None
     fields: tuple[PastedField, ...] = ()
+    placement: Placement = BEARER
+    userinfo: Userinfo | None = None
+
+
+DERIVED: Mapping[str, HandlerKind] = {
+    "device": HandlerKind.DEVICE,
+    "client-credentials": HandlerKind.CLIENT_CREDENTIALS,
+    "token-exchange": HandlerKind.TOKEN_EXCHANGE,
+    "service-account": HandlerKind.SERVICE_ACCOUNT,
+}
+"""The other grants of a provider with OAuth 2, by how the names of their handlers end: ``github-device``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,5 +262,17 @@ class Provider:
         return next((entry for entry in self.handlers if entry.default), self.handlers[0])
 
     def handler(self, name: str) -> HandlerEntry | None:
-        """The handler of that name."""
-        return next((entry for entry in self.handlers if entry.name == name), None)
+        """The handler of that name: one of the entry's, or another grant of its OAuth 2 one (``DERIVED``)."""
+        entry = next((entry for entry in self.handlers if entry.name == name), None)
+        return self._derived(name) if entry is None else entry
+
+    def _derived(self, name: str) -> HandlerEntry | None:
+        stem = f"{self.name.replace('_', '-')}-"
+        kind = DERIVED.get(name.removeprefix(stem)) if name.startswith(stem) else None
+        own = next((entry for entry in self.handlers if entry.oauth2), None)
+        if kind is None or own is None or own.oauth2 is None:
+            return None
+        if kind is HandlerKind.DEVICE and own.oauth2.device is None and not own.oauth2.discovered:
+            return None
+        recommended = own.recommended_scopes if kind is HandlerKind.DEVICE else frozenset[str]()
+        return replace(own, name=name, kind=kind, default=False, description="", recommended_scopes=recommended)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.model.hosts import is_loopback
-from valetkey.providers.base import Endpoint, OAuth2, Provider
+from valetkey.providers.base import ClientAuth, Endpoint, OAuth2, Provider
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
@@ -105,6 +105,12 @@ def override(
     authorize_url: str | None = None,
     token_url: str | None = None,
     revoke_url: str | None = None,
+    device_url: str | None = None,
+    par_url: str | None = None,
+    registration_url: str | None = None,
+    issuer: str | None = None,
+    client_auth: str = "",
+    dpop: bool | None = None,
     values: Mapping[str, str] | None = None,
 ) -> Provider:
     """The provider with the endpoints that settings name, and its ``{placeholders}`` filled from ``values``.
@@ -125,9 +131,15 @@ def override(
             ("authorize_url", authorize_url),
             ("token_url", token_url),
             ("revoke_url", revoke_url),
+            ("device_url", device_url),
+            ("par_url", par_url),
+            ("registration_url", registration_url),
+            ("issuer", issuer),
         )
         if url is not None
     }
+    if client_auth and client_auth not in list(ClientAuth):
+        raise InvalidSetting(f"{setting}.client_auth is none of {', '.join(ClientAuth)}.")
     if not any(entry.oauth2 for entry in provider.handlers):
         if named:
             raise InvalidSetting(
@@ -135,7 +147,9 @@ def override(
             )
         return provider
     handlers = tuple(
-        replace(entry, oauth2=_overridden(entry.oauth2, named, filler)) if entry.oauth2 else entry
+        replace(entry, oauth2=_told(_overridden(entry.oauth2, named, filler), client_auth, dpop=dpop))
+        if entry.oauth2
+        else entry
         for entry in provider.handlers
     )
     known = {filled for origin in provider.origins if (filled := filler.try_fill(origin, "origins")) is not None}
@@ -144,17 +158,42 @@ def override(
     )
 
 
+def _told(oauth2: OAuth2, client_auth: str, *, dpop: bool | None) -> OAuth2:
+    return replace(
+        oauth2,
+        client_auth=ClientAuth(client_auth) if client_auth else oauth2.client_auth,
+        dpop=oauth2.dpop if dpop is None else dpop,
+    )
+
+
 def _overridden(oauth2: OAuth2, named: Mapping[str, Endpoint], filler: _Filler) -> OAuth2:
-    elsewhere = "authorize_url" in named or "token_url" in named
+    elsewhere = "authorize_url" in named or "token_url" in named or "issuer" in named
     revoke = named.get("revoke_url")
     if revoke is None and oauth2.revoke is not None and not (elsewhere and filler.lacks(oauth2.revoke.url)):
         revoke = filler.fill(oauth2.revoke, "revoke_url")
     issuer = "" if elsewhere else filler.try_fill(oauth2.issuer, "issuer") or ""
+    if "issuer" in named:
+        issuer = named["issuer"].url
+    # An issuer that the operator names speaks for all its endpoints; those of the entry are another server's.
+    moved = "issuer" in named
+
+    def ours(end: Endpoint | None, key: str) -> Endpoint | None:
+        if key in named:
+            return named[key]
+        return None if end is None or elsewhere else filler.fill(end, key)
+
+    def main(end: Endpoint, key: str) -> Endpoint:
+        return named.get(key) or (Endpoint("") if moved else filler.fill(end, key))
+
     return replace(
         oauth2,
-        authorize=named.get("authorize_url") or filler.fill(oauth2.authorize, "authorize_url"),
-        token=named.get("token_url") or filler.fill(oauth2.token, "token_url"),
-        revoke=revoke,
+        authorize=main(oauth2.authorize, "authorize_url"),
+        token=main(oauth2.token, "token_url"),
+        discovered=moved or (oauth2.discovered and not elsewhere),
+        device=ours(oauth2.device, "device_url"),
+        par=ours(oauth2.par, "par_url"),
+        registration=ours(oauth2.registration, "registration_url"),
+        revoke=None if moved and "revoke_url" not in named else revoke,
         revoke_client_auth=None if "revoke_url" in named else oauth2.revoke_client_auth,
         issuer=issuer,
         iss_in_callback=oauth2.iss_in_callback and bool(issuer),

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, NoReturn, Self
+from typing import NoReturn, Self
 
 from valetkey.errors import InvalidSetting, UnknownProvider
+from valetkey.providers.builtin import BuiltinNames
 from valetkey.providers.catalog.files import FOLDER, NAME, project_files
 
 _REGISTERED_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # an inline provider's may hold a hyphen
@@ -68,7 +69,7 @@ class _Names(type):
 
 
 @functools.total_ordering
-class AuthProvider(metaclass=_Names):
+class AuthProvider(BuiltinNames, metaclass=_Names):
     """A provider by name: one object for each name that has an entry.
 
     An entry is one of the catalogue, one of the user's project (``valetkey_providers/<name>.toml``), or made
@@ -84,29 +85,6 @@ class AuthProvider(metaclass=_Names):
 
     def __init_subclass__(cls) -> NoReturn:
         raise TypeError('AuthProvider is not subclassed. AuthProvider.register("my_service") adds a name to it.')
-
-    APITOKEN: ClassVar[AuthProvider]
-    ASANA: ClassVar[AuthProvider]
-    BASICAUTH: ClassVar[AuthProvider]
-    BITBUCKET: ClassVar[AuthProvider]
-    CALENDLY: ClassVar[AuthProvider]
-    DISCORD: ClassVar[AuthProvider]
-    FACEBOOK: ClassVar[AuthProvider]
-    GITHUB: ClassVar[AuthProvider]
-    GOOGLE: ClassVar[AuthProvider]
-    HUBSPOT: ClassVar[AuthProvider]
-    JIRA: ClassVar[AuthProvider]
-    KRAKEN: ClassVar[AuthProvider]
-    LINEAR: ClassVar[AuthProvider]
-    LINKEDIN: ClassVar[AuthProvider]
-    MAILCHIMP: ClassVar[AuthProvider]
-    NOTION: ClassVar[AuthProvider]
-    REDDIT: ClassVar[AuthProvider]
-    SALESFORCE: ClassVar[AuthProvider]
-    SLACK: ClassVar[AuthProvider]
-    SPOTIFY: ClassVar[AuthProvider]
-    X: ClassVar[AuthProvider]
-    ZOOM: ClassVar[AuthProvider]
 
     def __new__(cls, value: str | AuthProvider) -> Self:
         """The provider of that value, in any case."""
@@ -167,7 +145,7 @@ class AuthProvider(metaclass=_Names):
         return AuthProvider, (self._value,)
 
 
-BUILTIN: tuple[str, ...] = tuple(name.lower() for name in AuthProvider.__annotations__ if _ATTRIBUTE.fullmatch(name))
+BUILTIN: tuple[str, ...] = tuple(name.lower() for name in BuiltinNames.__annotations__)
 """The values of the providers that we ship."""
 
 

@@ -109,6 +109,9 @@ class Registry:
             for entry in provider.handlers:
                 if _dashed(entry.name) == wanted:
                     return provider, entry
+            derived = provider.handler(wanted)
+            if derived is not None:
+                return provider, derived
         return None
 
     def _candidates(self, handler: str, *, everywhere: bool = True) -> Iterator[Provider]:

@@ -210,23 +210,29 @@ class Config:
         return "Config(…)"
 
 
+def _read_as(name: str, value: object) -> Any:
+    return Secret(str(value)) if name in _SECRETS else str(value)
+
+
+_SECRETS = ("client_secret", "previous_client_secret", "private_key", "service_account")
+
+
 def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
     known = {field.name for field in fields(ClientSettings)}
     extra = {name: str(value) for name, value in given.items() if name not in known}
-    values = {name: value for name, value in given.items() if name in known}
-    secret, previous = values.pop("client_secret", None), values.pop("previous_client_secret", None)
+    values: dict[str, Any] = {name: value for name, value in given.items() if name in known}
+    dpop = values.pop("dpop", None)
     recommended = values.pop("use_recommended_scope", True)
     environment = values.pop("environment", {})
     if isinstance(environment, str):
         environment = from_json(environment, f"auth.{provider}.environment")
     try:
         return ClientSettings(
-            client_secret=None if secret is None else Secret(str(secret)),
-            previous_client_secret=None if previous is None else Secret(str(previous)),
+            dpop=None if dpop is None else TypeAdapter(bool).validate_python(dpop),
             use_recommended_scope=TypeAdapter(bool).validate_python(recommended),
             environment=TypeAdapter(dict[str, str]).validate_python(environment),
             values=extra,
-            **{name: str(value) for name, value in values.items()},
+            **{name: _read_as(name, value) for name, value in values.items() if value is not None},
         )
     except ValidationError as error:
         raise InvalidSetting(f"[auth.{provider}] cannot be used: {explain(error)}.") from None

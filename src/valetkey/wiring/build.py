@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from valetkey.audit import Switch
 from valetkey.connections.answer import Answering
+from valetkey.connections.at_provider import World
 from valetkey.connections.breaker import Breakers
 from valetkey.connections.connect import Connecting
 from valetkey.connections.disconnect import Disconnector
@@ -31,6 +32,7 @@ from valetkey.interactions.service import Interactions
 from valetkey.lending import Lender
 from valetkey.logs import show
 from valetkey.oauth.clients import Clients
+from valetkey.oauth.issuers import Issuers
 from valetkey.pipeline import Road
 from valetkey.policy.decide import Oversight, Policy
 from valetkey.ports.world import Clock, Entropy, Fetcher, Journal, KeySource
@@ -156,7 +158,9 @@ def build(
         lambda name: inline_client(config, registry, inline[name]) if name in inline else config.client(name)
     )
     prebuilt = config.general.use_prebuilt_auth
-    handling = Handling(registry, clients, fetcher, entropy, clock, environ, prebuilt=prebuilt)
+    issuers = Issuers(fetcher, clock)
+    world = World(clients=clients, issuers=issuers, fetcher=fetcher, entropy=entropy, clock=clock)
+    handling = Handling(registry, world, environ, prebuilt=prebuilt)
     links = CallbackLinks(config, home)
     parts = Parts(
         config=config,
@@ -170,6 +174,7 @@ def build(
         environ=environ,
         registry=registry,
         clients=clients,
+        world=world,
         inline=inline,
         links=links,
         stores=stores,
@@ -210,10 +215,7 @@ def derive(
     """
     handling = Handling(
         base.registry,
-        base.clients,
-        base.fetcher,
-        base.entropy,
-        base.clock,
+        base.world,
         base.environ,
         prebuilt=base.config.general.use_prebuilt_auth if prebuilt is None else prebuilt,
     )

@@ -14,6 +14,7 @@ from valetkey.providers.inline import OAuthHandler
 if TYPE_CHECKING:
     from valetkey.audit import Switch
     from valetkey.connections.answer import Answering
+    from valetkey.connections.at_provider import World
     from valetkey.connections.breaker import Breakers
     from valetkey.connections.connect import Connecting
     from valetkey.connections.disconnect import Disconnector
@@ -58,6 +59,7 @@ class Parts:
     environ: Mapping[str, str] = field(repr=False)
     registry: Registry
     clients: Clients
+    world: World
     inline: dict[str, OAuthHandler] = field(repr=False)
     links: CallbackLinks
     stores: Stores

@@ -7,30 +7,34 @@ import tomllib
 from pathlib import Path
 
 from valetkey.errors import InvalidSetting
-from valetkey.providers.base import (
-    ClientAuth,
-    Endpoint,
-    HandlerEntry,
-    HandlerKind,
-    OAuth2,
-    PastedField,
-    Provider,
-    TokenFormat,
-)
+from valetkey.providers.base import BEARER, HandlerEntry, HandlerKind, PastedField, Placement, Provider, Userinfo
 from valetkey.providers.catalog.files import NAME
+from valetkey.providers.catalog.oauth2 import read_oauth2
 from valetkey.providers.catalog.table import Table
 
-SOURCES = frozenset({"authorization", "token", "refresh", "revocation", "scopes", "origins", "pasted"})
-"""The groups of facts that a ``[source]`` table may name, each with the page it was read on."""
+SOURCES = frozenset(
+    {"authorization", "token", "refresh", "revocation", "scopes", "origins", "pasted", "userinfo", "device"}
+)
+"""The groups of facts that a ``[source]`` table may name.
+
+Each with the page it was read on, or the free package and the file in it: ``npm:grant@5.4.24 config/oauth.json``.
+"""
 
 _HANDLER_NAME = re.compile(r"[a-z][a-z0-9-]*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_STANDARD_ERRORS = frozenset(
-    {"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type"}
-    | {"invalid_scope"}
+_SOURCE = re.compile(r"https://\S+|(npm|pypi|github):\S+( \S+)?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_PREFIX = re.compile(r"([!-~]+ ?)?")
+_PARAMETER = re.compile(r"[A-Za-z0-9_.~-]+")
+_GRANTS = (
+    HandlerKind.OAUTH2,
+    HandlerKind.DEVICE,
+    HandlerKind.CLIENT_CREDENTIALS,
+    HandlerKind.TOKEN_EXCHANGE,
+    HandlerKind.SERVICE_ACCOUNT,
 )
-_KINDS = (HandlerKind.OAUTH2, HandlerKind.TOKEN, HandlerKind.BASIC, HandlerKind.KEY_PAIR)
+_KINDS = (*_GRANTS, HandlerKind.TOKEN, HandlerKind.BASIC, HandlerKind.KEY_PAIR)
 
 
 def load(path: Path, *, operator: bool) -> Provider:
@@ -63,8 +67,8 @@ def _provider(name: str, table: Table) -> Provider:
     for group, page in source.items():
         if group not in SOURCES:
             raise table.fault(f"source.{group}", f"is none of {', '.join(sorted(SOURCES))}")
-        if not page.startswith("https://"):
-            raise table.fault(f"source.{group}", "is not the https address of a page")
+        if not _SOURCE.fullmatch(page):
+            raise table.fault(f"source.{group}", "is neither the https address of a page nor npm:, pypi: or github:")
     handlers = tuple(_handler(handler_name, entry) for handler_name, entry in table.tables("handlers").items())
     table.end()
     defaults = sum(entry.default for entry in handlers)
@@ -77,7 +81,7 @@ def _handler(name: str, table: Table) -> HandlerEntry:
     if not _HANDLER_NAME.fullmatch(name):
         raise table.fault("", "is no handler's name: lower-case letters, digits and hyphens")
     kind = table.choice("kind", _KINDS)
-    oauth2_table = table.table("oauth2") if kind is HandlerKind.OAUTH2 else None
+    oauth2_table = table.table("oauth2") if kind in _GRANTS else None
     fields = () if oauth2_table else tuple(_field(entry) for entry in table.list_of_tables("fields"))
     entry = HandlerEntry(
         name=name,
@@ -87,8 +91,10 @@ def _handler(name: str, table: Table) -> HandlerEntry:
         description=table.text("description", ""),
         recommended_scopes=frozenset(table.texts("recommended_scopes")),
         variables=table.texts_by_name("variables"),
-        oauth2=_oauth2(oauth2_table) if oauth2_table else None,
+        oauth2=read_oauth2(oauth2_table, kind) if oauth2_table else None,
         fields=fields,
+        placement=_placement(placed) if (placed := table.table_if("placement")) else BEARER,
+        userinfo=_userinfo(asked) if (asked := table.table_if("userinfo")) else None,
     )
     table.end()
     names = [field.name for field in fields]
@@ -107,6 +113,43 @@ def _handler(name: str, table: Table) -> HandlerEntry:
     return entry
 
 
+def _placement(table: Table) -> Placement:
+    query = table.text("query", "")
+    header = table.text("header", "" if query else BEARER.header)
+    prefix = table.text("prefix", BEARER.prefix if header == BEARER.header else "")
+    table.end()
+    if bool(query) == bool(header):
+        raise table.fault("query", "stands instead of header, not beside it")
+    if query and not _PARAMETER.fullmatch(query):
+        raise table.fault("query", "is no query parameter's name")
+    if header and not _HEADER.fullmatch(header):
+        raise table.fault("header", "is no header's name")
+    if not _PREFIX.fullmatch(prefix) or (query and prefix):
+        raise table.fault("prefix", "is a word and a space before a token in a header")
+    return Placement(header=header, prefix=prefix, query=query)
+
+
+def _userinfo(table: Table) -> Userinfo:
+    method = table.choice("method", ("GET", "POST"), "GET")
+    userinfo = Userinfo(
+        url=table.endpoint("url"),
+        method=method,
+        headers=table.texts_by_name("headers"),
+        body=table.text("body", ""),
+        account=table.texts("account"),
+        subject=table.text("subject", ""),
+        success_field=table.text("success_field", ""),
+        header_account=table.text("header_account", ""),
+    )
+    table.end()
+    if userinfo.body and method != "POST":
+        raise table.fault("body", "is for the method POST")
+    for name in userinfo.headers:
+        if not _HEADER.fullmatch(name):
+            raise table.fault(f"headers.{name}", "is no header's name")
+    return userinfo
+
+
 def _field(table: Table) -> PastedField:
     name = table.text("name")
     if not _FIELD_NAME.fullmatch(name):
@@ -114,47 +157,3 @@ def _field(table: Table) -> PastedField:
     field = PastedField(name=name, label=table.text("label"), secret=table.boolean("secret", default=True))
     table.end()
     return field
-
-
-def _oauth2(table: Table) -> OAuth2:
-    defaults = OAuth2(authorize=Endpoint(""), token=Endpoint(""))
-    revoke = table.endpoint("revoke", required=False)
-    lifetime = table.number("lifetime", None)
-    oauth2 = OAuth2(
-        authorize=table.endpoint("authorize"),
-        token=table.endpoint("token"),
-        revoke=revoke if revoke.url else None,
-        client_auth=table.choice("client_auth", tuple(ClientAuth), defaults.client_auth),
-        revoke_client_auth=table.choice("revoke_client_auth", tuple(ClientAuth), None),
-        revocation_ends_all=table.boolean("revocation_ends_all", default=False),
-        pkce=table.boolean("pkce", default=defaults.pkce),
-        scope_parameter=table.text("scope_parameter", defaults.scope_parameter),
-        scope_separator=table.text("scope_separator", defaults.scope_separator),
-        refresh_scopes=frozenset(table.texts("refresh_scopes")),
-        granted_parameter=table.text("granted_parameter", defaults.granted_parameter),
-        granted_separators=table.text("granted_separators", defaults.granted_separators),
-        unasked_scopes=frozenset(table.texts("unasked_scopes")),
-        scope_implies=table.sets_by_name("scope_implies"),
-        scopes_may_widen=table.boolean("scopes_may_widen", default=False),
-        authorize_parameters=table.texts_by_name("authorize_parameters"),
-        token_parameters=table.texts_by_name("token_parameters"),
-        refresh_parameters=table.texts_by_name("refresh_parameters"),
-        token_format=table.choice("token_format", tuple(TokenFormat), defaults.token_format),
-        token_headers=table.texts_by_name("token_headers"),
-        answer_path=table.texts("answer_path"),
-        success_field=table.text("success_field", ""),
-        token_types=table.texts("token_types", defaults.token_types),
-        error_codes=table.texts_by_name("error_codes"),
-        lifetime=lifetime,
-        issuer=table.url("issuer", ""),
-        iss_in_callback=table.boolean("iss_in_callback", default=False),
-    )
-    table.end()
-    if lifetime is not None and lifetime <= 0:
-        raise table.fault("lifetime", "is not a number of seconds above 0")
-    if oauth2.iss_in_callback and not oauth2.issuer:
-        raise table.fault("iss_in_callback", "needs issuer: what would it be compared with?")
-    for code, standard in oauth2.error_codes.items():
-        if standard not in _STANDARD_ERRORS:
-            raise table.fault(f"error_codes.{code}", "is no error of RFC 6749 §5.2")
-    return oauth2

@@ -124,6 +124,11 @@ class Table:
         value = self._read(key, dict, required=True)
         return self._inner(key, value or {})
 
+    def table_if(self, key: str) -> Table | None:
+        """A table that may be there."""
+        value = self._read(key, dict)
+        return None if value is None else self._inner(key, value)
+
     def tables(self, key: str) -> Mapping[str, Table]:
         """A table of tables, at least one."""
         value = self._read(key, dict, required=True)
