@@ -12,23 +12,41 @@ from valetkey.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Possession:
+    """A proof that came with a token, and the request that it has to be for (RFC 9449).
+
+    Attributes:
+        proof: the value of the ``DPoP`` header.
+        method, url: of the request, as the client wrote them.
+    """
+
+    proof: str = field(repr=False)
+    method: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Presented:
     """What a request brings to say who is calling.
 
     Attributes:
         scheme: the kind of credential: ``host`` for a host program that vouches for its thread, ``bearer`` for a
-            token, ``session`` for a browser's cookie, ``anonymous`` for nothing at all, ``newcomer`` for nothing on a
-            socket, ``reconnection`` for a client that comes back, ``ticket`` for what a service was lent.
+            token, ``dpop`` for one that is bound to a key, ``session`` for a browser's cookie, ``anonymous`` for
+            nothing at all, ``newcomer`` for nothing on a socket, ``reconnection`` for a client that comes back,
+            ``ticket`` for what a service was lent.
         value: the credential itself.
         address: the client's, for limits and the audit log; empty where no socket tells.
+        possession: of scheme ``dpop``: the proof that came along.
     """
 
     scheme: str
     value: str | Secret
     address: str = ""
+    possession: Possession | None = None
 
 
 BEARER = "bearer"
+DPOP = "dpop"
 SESSION = "session"
 TICKET = "ticket"
 NOTHING = "anonymous"

@@ -72,6 +72,7 @@ class Rules:
         max_lifetime: seconds from ``iat`` (or now) to ``exp``.
         token_type: the header ``typ``, such as ``at+jwt``; empty: that of any access token, or none.
         require: claims that must be there beside ``iss``, ``sub``, ``aud`` and ``exp``.
+        bound: whether it may be bound to a key: the caller sees to the proof (``protocol/dpop.py``).
 
     Raises:
         InvalidSetting: no algorithm, one that we do not take, HS256 with another one, no issuer, or no audience.
@@ -84,6 +85,7 @@ class Rules:
     max_lifetime: float = MAX_LIFETIME
     token_type: str = ""
     require: frozenset[str] = frozenset()
+    bound: bool = False
 
     def __post_init__(self) -> None:
         check_algorithms(self.algorithms, of=self.issuer)
@@ -225,7 +227,7 @@ def _judged(claims: Mapping[str, Any], rules: Rules, now: float) -> Claims:
     if claims.get("iss") != rules.issuer:
         refuse("it is not by the issuer that was expected")
     audience = _audience(claims.get("aud"), rules)
-    if not claims.keys().isdisjoint(_OF_OTHERS):
+    if not claims.keys().isdisjoint(_OF_OTHERS - {"cnf"} if rules.bound else _OF_OTHERS):
         refuse("it is no access token: its claims are those of an ID token, an event, or one that is bound to a key")
     issued_at, expires_at = _check_times(claims, rules, now)
     subject, token_id = claims.get("sub"), claims.get("jti", "")

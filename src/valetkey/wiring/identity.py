@@ -98,7 +98,8 @@ def open_identity(
     clock, entropy, stores = system.clock, system.entropy, system.stores
     keyring = system.sealer.keyring
     audit = _audit(system, settings)
-    limits = Limits(system.bus.counters if system.bus.shared else stores.counters)
+    counters = system.bus.counters if system.bus.shared else stores.counters
+    limits = Limits(counters)
     watch = Watch(limits, tell=suspect(audit))
     stops = Stops(store=stores.stops, clock=clock, wakeups=system.bus.wakeups, home=system.home)
     signer = _signer(system, settings, base_url)
@@ -131,7 +132,7 @@ def open_identity(
             root_token=settings.root_token,
             others=[issuer.issuer for issuer in issuers],
         ),
-        Foreign(issuers, issuer_keys, clock=clock, max_lifetime=settings.max_token_lifetime),
+        Foreign(issuers, issuer_keys, clock=clock, max_lifetime=settings.max_token_lifetime, counters=counters),
         Introspection(issuers, system.fetcher, clock=clock),
     ]
     reserved = {PREFIX, *VOUCHED, *(f"{issuer.alias}|" for issuer in issuers)}

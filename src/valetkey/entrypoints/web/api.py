@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from valetkey.entrypoints.render import http_status
 from valetkey.entrypoints.web import page
 from valetkey.errors import Denied, RateLimited, Unauthenticated, ValetkeyError
+from valetkey.protocol.dpop import INVALID
 
 _REALM = 'Bearer realm="valetkey"'
 _OURS = "Something went wrong on our side, not on yours. Try again later; the reference is in the log."
@@ -44,7 +45,11 @@ def challenge(error: ValetkeyError, *, presented: bool) -> str:
         return f'{_REALM}, error="insufficient_scope"'
     if not presented:
         return _REALM
-    text = page.plain(error.message).encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+    proof = error.message.startswith(INVALID)
+    said = page.plain(error.message.removeprefix(INVALID))
+    text = said.encode("ascii", "replace").decode().replace("\\", "/").replace('"', "'")
+    if proof:
+        return f'DPoP error="invalid_dpop_proof", error_description="{text}"'  # RFC 9449 §7.1
     return f'{_REALM}, error="invalid_token", error_description="{text}"'
 
 

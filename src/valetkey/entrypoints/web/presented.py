@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from valetkey.errors import InvalidAnswer, Unauthenticated
-from valetkey.model.calls import BEARER, NOTHING, SESSION, Presented
+from valetkey.model.calls import BEARER, DPOP, NOTHING, SESSION, Possession, Presented
+from valetkey.protocol.dpop import INVALID
 from valetkey.secret import Secret
 
 if TYPE_CHECKING:
@@ -104,11 +105,27 @@ async def presented(
     if len(headers) > 1:
         raise Unauthenticated(TWICE)
     if headers:
+        bound = _bound(connection, headers[0], secure=secure, address=address)
+        if bound is not None:
+            return bound
         return Presented(scheme=BEARER, value=Secret(token_of(headers[0])), address=address)
     session = _session_of(connection, session_cookie(secure=secure))
     if session and _is_from_our_page(connection, secure=secure, calls=calls):
         return Presented(scheme=SESSION, value=Secret(session), address=address)
     return Presented(scheme=NOTHING, value="", address=address)
+
+
+def _bound(connection: HTTPConnection, header: str, *, secure: bool, address: str) -> Presented | None:
+    """A token that is bound to a key, with the proof beside it (RFC 9449 §7.1); None: the scheme is another."""
+    scheme, _, rest = header.strip(" ").partition(" ")
+    if scheme.lower() != DPOP:
+        return None
+    proofs = connection.headers.getlist("dpop")
+    if len(proofs) != 1 or len(proofs[0]) > LONGEST:
+        raise Unauthenticated(f"{INVALID}a token of the scheme DPoP needs exactly one DPoP header beside it.")
+    url = str(connection.url.replace(scheme="https" if secure else "http", query="", fragment=""))
+    possession = Possession(proof=proofs[0], method=connection.scope.get("method", "GET"), url=url)
+    return Presented(scheme=DPOP, value=Secret(_whole(rest.strip(" "))), address=address, possession=possession)
 
 
 def token_of(header: str) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from valetkey.errors import InvalidSetting, Unauthenticated
 from valetkey.identity.chain import Vouch
 from valetkey.identity.claimed import TENANT, Users, check_issuers
 from valetkey.identity.issuers import TrustedIssuer
 from valetkey.model.caller import Owner
-from valetkey.model.calls import BEARER, Presented
+from valetkey.model.calls import BEARER, DPOP, Possession, Presented
 from valetkey.oauth.keys import IssuerKeys, KeysOf
+from valetkey.ports.messages import Counters
 from valetkey.ports.world import Clock
+from valetkey.protocol.dpop import INVALID, WINDOW, bound_to, judge_proof
 from valetkey.protocol.jwk import VerifyingKey
-from valetkey.protocol.jwt import LEEWAY, MAX_LIFETIME, Rules, claimed_issuer, judge, parse
+from valetkey.protocol.jwt import LEEWAY, MAX_LIFETIME, Claims, Rules, claimed_issuer, judge, parse
 from valetkey.secret import Secret
 
 KEEP = 60.0
@@ -39,15 +42,23 @@ class Foreign:
         keys: where their keys come from.
         clock: what ends is told by its wall time.
         max_lifetime: seconds for which a token may be made out.
+        counters: where the proofs of bound tokens are noted, for all processes; without it no bound token is taken.
 
     Raises:
         InvalidSetting: an issuer cannot be judged safely as it is described.
     """
 
     def __init__(
-        self, issuers: Sequence[TrustedIssuer], keys: IssuerKeys, *, clock: Clock, max_lifetime: float = MAX_LIFETIME
+        self,
+        issuers: Sequence[TrustedIssuer],
+        keys: IssuerKeys,
+        *,
+        clock: Clock,
+        max_lifetime: float = MAX_LIFETIME,
+        counters: Counters | None = None,
     ) -> None:
         check_issuers(issuers)
+        self._counters = counters
         self._keys = keys
         self._clock = clock
         self._routes: dict[str, _Route] = {}
@@ -63,7 +74,7 @@ class Foreign:
             Unauthenticated: it names one of them, and is bad.
             CouldNotTell: the issuer's keys cannot be had now.
         """
-        if presented.scheme != BEARER:
+        if presented.scheme not in (BEARER, DPOP):
             return None
         text = presented.value.reveal() if isinstance(presented.value, Secret) else presented.value
         try:
@@ -82,7 +93,11 @@ class Foreign:
             keys = self._keys.ready(route.keys, algorithm=header.algorithm, kid=header.kid) or await self._keys.of(
                 route.keys, algorithm=header.algorithm, kid=header.kid
             )
-        claims = judge(parsed, keys, rules=route.rules, now=self._clock.now())
+        possession = presented.possession if presented.scheme == DPOP else None
+        rules = route.rules if possession is None else replace(route.rules, bound=True)
+        claims = judge(parsed, keys, rules=rules, now=self._clock.now())
+        if possession is not None:
+            await self._check(possession, Secret(text), claims)
         if route.tenant and claims.members.get("tid") != route.tenant:
             raise Unauthenticated("The token is not accepted: its tid is not that of its issuer. Ask for a new one.")
         principal = claims.issuer, claims.subject
@@ -93,8 +108,21 @@ class Foreign:
             until=claims.expires_at + LEEWAY,
             user=user,
             token=parsed.fingerprint,
-            keep=KEEP,
+            keep=0.0 if possession else KEEP,  # each request has a proof of its own
         )
+
+    async def _check(self, possession: Possession, token: Secret, claims: Claims) -> None:
+        """The proof is for this request, by the key to which the token is bound, and new (RFC 9449 §4.3, §11.1)."""
+        proven = judge_proof(
+            possession.proof, method=possession.method, url=possession.url, token=token, now=self._clock.now()
+        )
+        if not bound_to(claims.members, proven.thumbprint):
+            raise Unauthenticated(
+                f"{INVALID}the token is not bound to the key of this proof. Present it as it was issued."
+            )
+        key = hashlib.sha256(f"{proven.thumbprint} {proven.proof_id}".encode("utf-8", "surrogatepass")).hexdigest()
+        if self._counters is None or await self._counters.add(f"dpop:{key}", period=2 * WINDOW) > 1:
+            raise Unauthenticated(f"{INVALID}this proof was used before. Make a new one for each request.")
 
 
 def _routes(issuer: TrustedIssuer, others: Sequence[TrustedIssuer], max_lifetime: float) -> Iterator[_Route]:

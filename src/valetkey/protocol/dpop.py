@@ -1,0 +1,187 @@
+"""RFC 9449: a proof that whoever presents a token holds the key to which it is bound."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from joserfc import jws as signing
+from joserfc.jwk import ECKey
+
+from valetkey.errors import InvalidSetting, Unauthenticated
+from valetkey.protocol import jws
+from valetkey.protocol.jwk import ASYMMETRIC, read_key
+from valetkey.secret import Secret
+
+TYPE = "dpop+jwt"
+
+INVALID = "invalid_dpop_proof: "
+"""How the text of an error begins that is about a proof (RFC 9449 §12.2): the challenge names it."""
+
+WINDOW = 300.0
+"""Seconds by which the time of a proof may differ from ours (RFC 9449 §11.1)."""
+
+LONGEST_ID = 256
+"""Characters of a proof's id."""
+
+_THUMBED: Mapping[str, tuple[str, ...]] = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")} | {
+    "OKP": ("crv", "kty", "x")
+}
+_PORTS = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """What a proof shows.
+
+    Attributes:
+        thumbprint: of its key (RFC 7638), as a token's ``cnf.jkt`` has it.
+        proof_id: its ``jti``: a second one of the same key is a replay.
+    """
+
+    thumbprint: str
+    proof_id: str = field(repr=False)
+
+
+def new_key() -> Secret:
+    """A key of P-256, PEM. One for each connection: a token that is stolen is of no use without it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Secret(pem.decode())
+
+
+def make_proof(
+    key: Secret,
+    *,
+    method: str,
+    url: str,
+    now: float,
+    proof_id: str,
+    nonce: str = "",
+    token: Secret | None = None,
+) -> str:
+    """A proof for one request (RFC 9449 §4.2).
+
+    Args:
+        key: of ``new_key``.
+        method: of the request.
+        url: of the request; its query and fragment are left out.
+        now: seconds since the epoch.
+        proof_id: never used before.
+        nonce: what the server asked for; empty: nothing.
+        token: the access token that goes along; None at a token endpoint.
+
+    Raises:
+        InvalidSetting: the key is none of P-256.
+    """
+    try:
+        private = serialization.load_pem_private_key(key.reveal().encode(), password=None)
+    except ValueError:
+        private = None
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != ec.SECP256R1.name:
+        raise InvalidSetting("The key to which the token is bound cannot be read. Connect the account again.")
+    made = ECKey.import_key(private)
+    header = {"typ": TYPE, "alg": "ES256", "jwk": made.as_dict(private=False)}
+    claims: dict[str, Any] = {"htm": method.upper(), "htu": _target(url), "iat": int(now), "jti": proof_id}
+    if nonce:
+        claims["nonce"] = nonce
+    if token is not None:
+        claims["ath"] = _hash(token.reveal())
+    payload = json.dumps(claims, separators=(",", ":")).encode()
+    registry = signing.JWSRegistry(algorithms=["ES256"], strict_check_header=False)
+    return signing.serialize_compact(header, payload, made, registry=registry)
+
+
+def judge_proof(proof: str, *, method: str, url: str, token: Secret, now: float) -> Proven:
+    """What a proof shows for a request with that token (RFC 9449 §4.3, §7.1).
+
+    Args:
+        proof: the one value of the request's ``DPoP`` header.
+        method: of the request.
+        url: of the request, as the client wrote it.
+        token: the access token that came along.
+        now: seconds since the epoch.
+
+    Raises:
+        Unauthenticated: it is not good for this request.
+    """
+    try:
+        return _judged(proof, method=method, url=url, token=token, now=now)
+    except Unauthenticated:
+        raise Unauthenticated(
+            f"{INVALID}the DPoP header is no proof for this request (RFC 9449 §4.3). Make a new one for each request, "
+            "with its method, its URL and the hash of its token, and compare clocks."
+        ) from None
+
+
+def thumbprint_of(jwk: Mapping[str, Any]) -> str:
+    """The SHA-256 thumbprint of a public key (RFC 7638)."""
+    members = {name: jwk[name] for name in _THUMBED[jwk["kty"]]}
+    return _encoded(hashlib.sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
+
+
+def bound_to(claims: Mapping[str, Any], thumbprint: str) -> bool:
+    """Whether a token's ``cnf`` binds it to the key of that thumbprint, and to nothing else (RFC 9449 §6.1)."""
+    confirmed = claims.get("cnf")
+    if not isinstance(confirmed, dict) or confirmed.keys() != {"jkt"} or not isinstance(confirmed["jkt"], str):
+        return False
+    return hmac.compare_digest(confirmed["jkt"].encode("utf-8", "surrogatepass"), thumbprint.encode())
+
+
+def _judged(proof: str, *, method: str, url: str, token: Secret, now: float) -> Proven:
+    header, payload, signed, signature = jws.split(proof)
+    if header.type != TYPE or header.algorithm not in ASYMMETRIC:
+        jws.refuse("it is no proof")
+    jwk = jws.members_of(signed.partition(b".")[0]).get("jwk")
+    try:
+        key = read_key(jwk) if isinstance(jwk, dict) else None
+    except ValueError:
+        key = None
+    if key is None or not isinstance(jwk, dict) or not key.verifies(header.algorithm, signed, signature):
+        jws.refuse("its signature is not good")
+    claims = jws.members_of(payload)
+    issued_at, proof_id, told = claims.get("iat"), claims.get("jti"), claims.get("ath")
+    if isinstance(issued_at, bool) or not isinstance(issued_at, int | float) or abs(issued_at - now) > WINDOW:
+        jws.refuse("it is not of now")
+    if not isinstance(proof_id, str) or not 0 < len(proof_id) <= LONGEST_ID:
+        jws.refuse("it has no id")
+    if claims.get("htm") != method or not _same_target(claims.get("htu"), url):
+        jws.refuse("it is for another request")
+    if not isinstance(told, str) or not hmac.compare_digest(
+        told.encode("utf-8", "surrogatepass"), _hash(token.reveal()).encode()
+    ):
+        jws.refuse("it is for another token")
+    return Proven(thumbprint=thumbprint_of(jwk), proof_id=proof_id)
+
+
+def _same_target(told: object, url: str) -> bool:
+    """Whether both are one URL, scheme and host in any case, the usual port or none (RFC 9449 §4.3, item 9)."""
+    try:
+        return isinstance(told, str) and _target(told) == _target(url)
+    except ValueError:
+        return False
+
+
+def _target(url: str) -> str:
+    """The URL without query and fragment (RFC 9449 §4.2), normalised (RFC 3986 §6.2.2, §6.2.3)."""
+    parts = urlsplit(url)
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, _PORTS.get(scheme)) else f":{parts.port}"
+    return urlunsplit((scheme, f"{host}{port}", parts.path or "/", "", ""))
+
+
+def _hash(token: str) -> str:
+    return _encoded(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
+
+
+def _encoded(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).decode().rstrip("=")
