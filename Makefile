@@ -48,10 +48,11 @@ COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 lock: env-dev ## Pin the requirements again (UPGRADE=1: to the newest)
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev -o requirements/dev.txt
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group run -c requirements/dev.txt -o requirements/run.txt
-	@echo "lock: requirements/dev.txt and requirements/run.txt are written"
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --group build --extra crewai -o requirements/crewai.txt
+	@echo "lock: requirements/dev.txt, run.txt and crewai.txt are written"
 
 clean: ## Remove the environment, caches and builds
-	@rm -rf .venv build dist tests/real/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
+	@rm -rf .venv .venv-crewai build dist tests/real/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache
 	@find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 env-run:

@@ -1,4 +1,7 @@
-"""Make .venv ready: `python3 tools/environment.py run|dev`. Quick when nothing changed; needs only Python."""
+"""Make an environment ready: `python3 tools/environment.py run|dev|crewai`. Quick when nothing changed.
+
+It needs only Python. `run` and `dev` are .venv; crewai wants older packages than ours, and gets .venv-crewai.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
+APART = {"crewai": ".venv-crewai"}
 MINIMUM = (3, 11)
 
 
@@ -21,18 +23,20 @@ def main(kind: str) -> int:
         print("environment: " + problem, file=sys.stderr)
         return 1
     # What `dev` installs holds what `run` does.
-    if any(stamp(each).is_file() and stamp(each).read_text() == wanted(each) for each in {kind, "dev"}):
+    enough = {kind} if kind in APART else {kind, "dev"}
+    if any(stamp(each).is_file() and stamp(each).read_text() == wanted(each) for each in enough):
         return 0
-    if not works(PYTHON):
-        print(f"environment: making .venv with Python {sys.version.split()[0]}", flush=True)
-        if run(sys.executable, "-m", "venv", "--clear", str(VENV)):
+    folder = venv(kind)
+    if not works(python(kind)):
+        print(f"environment: making {folder.name} with Python {sys.version.split()[0]}", flush=True)
+        if run(sys.executable, "-m", "venv", "--clear", str(folder)):
             return 1
     lock = ROOT / "requirements" / f"{kind}.txt"
     print(f"environment: installing what requirements/{kind}.txt pins", flush=True)
-    if pip("--require-hashes", "-r", str(lock)):
+    if pip(python(kind), "--require-hashes", "-r", str(lock)):
         return 1
     print("environment: installing valetkey from this folder", flush=True)
-    if pip("--no-build-isolation", "-e", str(ROOT)):
+    if pip(python(kind), "--no-build-isolation", "-e", str(ROOT)):
         return 1
     stamp(kind).write_text(wanted(kind))
     print("environment: ready", flush=True)
@@ -52,10 +56,20 @@ def unfit() -> str:
     return ""
 
 
-def works(python: Path) -> bool:
+def venv(kind: str) -> Path:
+    """The folder of that environment."""
+    return ROOT / APART.get(kind, ".venv")
+
+
+def python(kind: str) -> Path:
+    """Its interpreter."""
+    return venv(kind) / "bin" / "python"
+
+
+def works(interpreter: Path) -> bool:
     """Whether this interpreter is there, starts, is new enough and has pip."""
     check = f"import pip, sys; sys.exit(sys.version_info < {MINIMUM})"
-    return python.exists() and not run(str(python), "-c", check, quiet=True)
+    return interpreter.exists() and not run(str(interpreter), "-c", check, quiet=True)
 
 
 def wanted(kind: str) -> str:
@@ -68,12 +82,12 @@ def wanted(kind: str) -> str:
 
 def stamp(kind: str) -> Path:
     """The file that says what was installed last."""
-    return VENV / f".installed-{kind}"
+    return venv(kind) / f".installed-{kind}"
 
 
-def pip(*arguments: str) -> int:
+def pip(interpreter: Path, *arguments: str) -> int:
     """Install with pip, one line of progress for ten packages; the end of its output when it fails."""
-    command = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--no-input", "--disable-pip-version-check"]
+    command = [str(interpreter), "-m", "pip", "install", "--no-deps", "--no-input", "--disable-pip-version-check"]
     process = subprocess.Popen(
         [*command, *arguments], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

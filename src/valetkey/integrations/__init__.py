@@ -1,0 +1,1 @@
+"""Frameworks for agents: a Pocket that speaks each one's language."""
