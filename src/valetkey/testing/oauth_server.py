@@ -68,6 +68,8 @@ class OAuthServer(Addresses):
         mail_scope: the scope that ``/api/mail`` needs; None needs a token only.
         auto_approve: answer authorization requests without a page, as the first account.
         iss: name the issuer in callbacks (RFC 9207).
+        keys: public keys, PEM or JWK, by the client or the service account that signs with them (RFC 7523).
+        subject_of: whose a token is that is to be exchanged for one of this server (RFC 8693); None: it is no good.
         issuer: the issuer identifier; by default the origin that is listened on.
         dialect: how the server departs from RFC 6749.
         clock: tells the time, by ``now()``; the Clock port will do.
@@ -98,6 +100,8 @@ class OAuthServer(Addresses):
         mail_scope: str | None = None,
         auto_approve: bool = False,
         iss: bool = True,
+        keys: Mapping[str, str] | None = None,
+        subject_of: Callable[[str], str | None] | None = None,
         issuer: str | None = None,
         dialect: Dialect = RFC,
         clock: Now | None = None,
@@ -124,6 +128,8 @@ class OAuthServer(Addresses):
             access_lifetime=access_lifetime,
             refresh_lifetime=refresh_lifetime,
             code_lifetime=code_lifetime,
+            keys=dict(keys or {}),
+            subject_of=subject_of,
             clock=clock or WallClock(),
             dice=dice,
         )

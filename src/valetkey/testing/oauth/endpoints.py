@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from valetkey.testing.oauth.ledger import Grant, Ledger, OAuthError, Token
 from valetkey.testing.oauth.options import Client, Options
 from valetkey.testing.oauth.received import Received
+from valetkey.testing.oauth.unattended import ACCESS_TOKEN, ASSERTION, EXCHANGE, GRANTS, JWT_BEARER, Unattended
 
 PATHS = {
     "authorize": "/authorize",
@@ -51,6 +52,7 @@ class Endpoints:
         self._options = options
         self._ledger = ledger
         self._issuer = issuer
+        self._unattended = Unattended(options, ledger, lambda: frozenset({issuer(), issuer() + PATHS["token"]}))
 
     def token(self, received: Received) -> Response:
         """Exchange a code or a refresh token (RFC 6749 §4.1.3, §6), in the server's dialect."""
@@ -64,8 +66,7 @@ class Endpoints:
             fields = received.fields(dialect.request)
             if dialect.user_agent and _is_anonymous(received.headers.get("user-agent", "")):
                 return self._coded(received, {"message": "Too Many Requests", "error": 429}, 429)
-            client = self._client(received, fields)
-            given = self._grant(grant, client, fields)
+            given = self._granted(grant, received, fields)
         except OAuthError as error:
             return self._refused(received, error)
         answer = dialect.token_fields(
@@ -75,6 +76,8 @@ class Endpoints:
             scopes=given.access.scopes,
             subject=given.access.family.subject,
         )
+        if grant == EXCHANGE:
+            answer["issued_token_type"] = ACCESS_TOKEN
         return self._coded(received, dialect.place(answer, refreshed=grant == "refresh_token"), 200)
 
     def revoke(self, received: Received) -> Response:
@@ -138,9 +141,14 @@ class Endpoints:
             "introspection_endpoint": issuer + PATHS["introspect"],
             "userinfo_endpoint": issuer + PATHS["userinfo"],
             "response_types_supported": ["code"],
-            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "grant_types_supported": ["authorization_code", "refresh_token", *GRANTS],
             "code_challenge_methods_supported": ["S256"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "token_endpoint_auth_methods_supported": [
+                "client_secret_basic",
+                "client_secret_post",
+                "private_key_jwt",
+                "none",
+            ],
             "authorization_response_iss_parameter_supported": self._options.iss,
         }
         if self._options.scopes is not None:
@@ -159,6 +167,16 @@ class Endpoints:
             return _challenge(403, {"error": "insufficient_scope", "scope": scope})
         return token
 
+    def _granted(self, kind: str, received: Received, fields: dict[str, str]) -> Grant:
+        # RFC 7521 §4.1: who signed an assertion is known by it; it need not be a client.
+        proves = "authorization" in received.headers or "client_id" in fields or "client_assertion" in fields
+        client = None if kind == JWT_BEARER and not proves else self._client(received, fields)
+        if kind in GRANTS:
+            return self._unattended.grant(kind, client, fields)
+        if client is None:
+            raise OAuthError("invalid_client", "The client or its secret is not known.")
+        return self._grant(kind, client, fields)
+
     def _grant(self, kind: str, client: Client, fields: dict[str, str]) -> Grant:
         if kind == "authorization_code":
             return self._ledger.redeem(
@@ -174,7 +192,7 @@ class Endpoints:
                 client=client.id,
                 scopes=None if scope is None else self._options.dialect.split_scopes(scope),
             )
-        raise OAuthError("unsupported_grant_type", "grant_type must be authorization_code or refresh_token.")
+        raise OAuthError("unsupported_grant_type", "grant_type must be one of those in the metadata.")
 
     def _client(self, received: Received, fields: dict[str, str]) -> Client:
         """Who asks (RFC 6749 §2.3), by the one method that client and dialect leave.
@@ -183,6 +201,10 @@ class Endpoints:
             OAuthError: ``invalid_client``, or ``invalid_request`` for two methods at once.
         """
         header = received.headers.get("authorization")
+        if fields.get("client_assertion_type") == ASSERTION:
+            if header is not None or "client_secret" in fields:
+                raise OAuthError("invalid_request", "The client proved itself twice.")
+            return self._unattended.client(fields)
         if header is not None:
             if "client_secret" in fields:
                 raise OAuthError("invalid_request", "The client proved itself twice.")

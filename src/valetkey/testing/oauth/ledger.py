@@ -155,6 +155,11 @@ class Ledger:
             return Grant(access=access, refresh=self._issue("refresh", token.family, token.scopes))
         return Grant(access=access, refresh=token if options.dialect.repeats_refresh else None)
 
+    def issue(self, *, client: str, subject: str, scopes: tuple[str, ...]) -> Grant:
+        """Found a family without a person's consent: an access token alone (RFC 6749 §4.4.3)."""
+        family = Family(client=client, subject=subject, scopes=scopes)
+        return Grant(access=self._issue("access", family, scopes), refresh=None)
+
     def revoke(self, value: str, *, client: str) -> None:
         """Revoke a token (RFC 7009 §2.1): a refresh token may take its family along, an unknown token is none.
 

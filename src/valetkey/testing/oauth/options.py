@@ -5,14 +5,14 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from valetkey.errors import InvalidSetting
 from valetkey.testing.oauth.dialects import RFC, Dialect
 
-ClientAuth = Literal["any", "basic", "post", "none"]
+ClientAuth = Literal["any", "basic", "post", "private_key", "none"]
 Reuse = Literal["revoke_family", "refuse"]
 Revocation = Literal["family", "token"]
 
@@ -56,7 +56,8 @@ class Client:
     Attributes:
         id: its ``client_id``.
         secret: its ``client_secret``; None for a public client.
-        auth: how it proves itself: ``basic`` or ``post`` alone, ``any`` of the two, or ``none``.
+        auth: how it proves itself: ``basic`` or ``post`` alone, ``any`` of the two, ``private_key`` by a signature
+            with the key that the server's ``keys`` have for it, or ``none``.
         redirect_uris: where it may be sent back to, compared character by character; empty means anywhere.
         title: what the consent page calls it; its id when empty.
     """
@@ -68,7 +69,7 @@ class Client:
     title: str = ""
 
     def __post_init__(self) -> None:
-        if self.secret is None:
+        if self.secret is None and self.auth != "private_key":
             object.__setattr__(self, "auth", "none")
 
     def knows(self, secret: str) -> bool:
@@ -96,6 +97,8 @@ class Options:
     access_lifetime: float = 3600.0
     refresh_lifetime: float | None = None
     code_lifetime: float = 60.0
+    keys: Mapping[str, str] = field(default_factory=dict)
+    subject_of: Callable[[str], str | None] | None = None
     clock: Now = field(default_factory=WallClock)
     dice: Dice = field(default_factory=RealDice)
 
