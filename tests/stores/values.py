@@ -11,11 +11,13 @@ from valetkey.adapters.home import HomeLoop
 from valetkey.adapters.memory import MemoryConnections, MemoryInteractions
 from valetkey.adapters.memory_identity import MemoryAccounts, MemoryAudit, MemoryWorkspaces
 from valetkey.adapters.memory_queues import MemoryLeaders, MemoryRevocations
+from valetkey.adapters.memory_registrations import MemoryClients
 from valetkey.adapters.memory_tokens import MemoryStops, MemoryTokens
 from valetkey.adapters.redis_client import RedisClient
 from valetkey.adapters.redis_connections import RedisConnections
 from valetkey.adapters.redis_interactions import RedisInteractions
 from valetkey.adapters.redis_queues import RedisLeaders, RedisRevocations
+from valetkey.adapters.redis_registrations import RedisClients
 from valetkey.adapters.sql.accounts import SqlAccounts, SqlWorkspaces
 from valetkey.adapters.sql.audit import SqlAudit
 from valetkey.adapters.sql.connections import SqlConnections
@@ -23,6 +25,7 @@ from valetkey.adapters.sql.database import Database
 from valetkey.adapters.sql.interactions import SqlInteractions
 from valetkey.adapters.sql.postgres import PostgresDatabase
 from valetkey.adapters.sql.queues import SqlLeaders, SqlRevocations
+from valetkey.adapters.sql.registrations import SqlClients
 from valetkey.adapters.sql.sqlite import SqliteDatabase
 from valetkey.adapters.sql.stops import SqlStops
 from valetkey.adapters.sql.tokens import SqlTokens
@@ -37,6 +40,7 @@ from valetkey.model.stops import Stop, StopKind
 from valetkey.model.tokens import Token, TokenKind
 from valetkey.model.users import ScopeInfo, UserInfo, UserPermission
 from valetkey.model.workspaces import WorkspaceInfo
+from valetkey.ports.registrations import ClientStore
 from valetkey.ports.stores import (
     AccountStore,
     AuditStore,
@@ -208,11 +212,13 @@ class Stores:
         interactions: InteractionStore,
         revocations: RevocationStore,
         leaders: LeaderStore,
+        clients: ClientStore,
     ) -> None:
         self.connections = connections
         self.interactions = interactions
         self.revocations = revocations
         self.leaders = leaders
+        self.clients = clients
         self.close: Callable[[], None] = lambda: None
 
 
@@ -220,7 +226,8 @@ def in_memory() -> Stores:
     """The stores that are gone with their process."""
     revocations = MemoryRevocations()
     connections = MemoryConnections(ticks=CLOCK.monotonic, revocations=revocations)
-    stores = Stores(connections, MemoryInteractions(), revocations, MemoryLeaders(ticks=CLOCK.monotonic))
+    leaders = MemoryLeaders(ticks=CLOCK.monotonic)
+    stores = Stores(connections, MemoryInteractions(), revocations, leaders, MemoryClients())
     stops = MemoryStops()
     stores.identity = IdentityStores(
         accounts=MemoryAccounts(),
@@ -258,7 +265,13 @@ def in_redis(url: str, *, deadline: float = 5.0, ca_file: str = "") -> Stores:
     """The stores in that Redis or Valkey, with a home loop of their own."""
     home = HomeLoop()
     client = RedisClient(Secret(url), setting="redis_url", home=home, deadline=deadline, ca_file=ca_file)
-    stores = Stores(RedisConnections(client), RedisInteractions(client), RedisRevocations(client), RedisLeaders(client))
+    stores = Stores(
+        RedisConnections(client),
+        RedisInteractions(client),
+        RedisRevocations(client),
+        RedisLeaders(client),
+        RedisClients(client),
+    )
     stores.identity = in_memory().identity
 
     def close() -> None:
@@ -271,7 +284,13 @@ def in_redis(url: str, *, deadline: float = 5.0, ca_file: str = "") -> Stores:
 
 def in_sql(database: Database) -> Stores:
     """The stores in that database."""
-    stores = Stores(SqlConnections(database), SqlInteractions(database), SqlRevocations(database), SqlLeaders(database))
+    stores = Stores(
+        SqlConnections(database),
+        SqlInteractions(database),
+        SqlRevocations(database),
+        SqlLeaders(database),
+        SqlClients(database),
+    )
     stores.identity = IdentityStores(
         accounts=SqlAccounts(database),
         tokens=SqlTokens(database, now=lambda: NOW),

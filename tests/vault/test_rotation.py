@@ -33,6 +33,7 @@ class Process:
             "connections": self.stores.connections,
             "interactions": self.stores.interactions,
             "revocations": self.stores.revocations,
+            "clients": self.stores.clients,
             "workspaces": self.stores.identity.workspaces,
         }
         identity = self.stores.identity

@@ -26,43 +26,44 @@ _REQUIRED = object()
 _Column = tuple[str, type, Any]
 
 
-def _columns(text: str, kind: type, default: Any = _REQUIRED) -> list[_Column]:
+def columns(text: str, kind: type, default: Any = _REQUIRED) -> list[_Column]:
+    """Columns of that kind, named in one text; without a default they have to be there."""
     return [(name, kind, default) for name in text.split()]
 
 
 # In the order of adapters/sql/tables.py. A default stands where an older version wrote nothing.
 _CONNECTION = (
-    *_columns("id workspace issuer subject provider handler profile scopes", str),
-    *_columns("sealed", bytes),
-    *_columns("generation", int),
-    *_columns("issued_at expires_at", float, None),
-    *_columns("refreshable", int),
-    *_columns("account", str, None),
-    *_columns("health reason lease_owner", str),
-    *_columns("lease_until", float),
-    *_columns("attempt_id", str),
-    *_columns("attempt_started", float),
-    *_columns("fail_count", int),
-    *_columns("next_try_at created_at updated_at", float),
-    *_columns("refresh_at", float, None),
-    *_columns("cause key_id", str, ""),
-    *_columns("lease_ticks", float, 0.0),
+    *columns("id workspace issuer subject provider handler profile scopes", str),
+    *columns("sealed", bytes),
+    *columns("generation", int),
+    *columns("issued_at expires_at", float, None),
+    *columns("refreshable", int),
+    *columns("account", str, None),
+    *columns("health reason lease_owner", str),
+    *columns("lease_until", float),
+    *columns("attempt_id", str),
+    *columns("attempt_started", float),
+    *columns("fail_count", int),
+    *columns("next_try_at created_at updated_at", float),
+    *columns("refresh_at", float, None),
+    *columns("cause key_id", str, ""),
+    *columns("lease_ticks", float, 0.0),
 )
 _INTERACTION = (
-    *_columns("id kind workspace issuer subject topic phase about", str),
-    *_columns("payload", bytes),
-    *_columns("answer", bytes, None),
-    *_columns("version", int),
-    *_columns("created_at expires_at", float),
-    *_columns("claimed_by reason", str),
+    *columns("id kind workspace issuer subject topic phase about", str),
+    *columns("payload", bytes),
+    *columns("answer", bytes, None),
+    *columns("version", int),
+    *columns("created_at expires_at", float),
+    *columns("claimed_by reason", str),
 )
 _REVOCATION = (
-    *_columns("id workspace issuer subject provider handler", str),
-    *_columns("sealed", bytes),
-    *_columns("created_at", float),
-    *_columns("tries", int),
-    *_columns("next_try_at", float),
-    *_columns("reason", str),
+    *columns("id workspace issuer subject provider handler", str),
+    *columns("sealed", bytes),
+    *columns("created_at", float),
+    *columns("tries", int),
+    *columns("next_try_at", float),
+    *columns("reason", str),
 )
 
 
@@ -72,7 +73,7 @@ def connection(fields: Fields) -> Connection:
     Raises:
         DamagedRow: a column is missing, or holds what it cannot hold.
     """
-    return connection_from(_row(fields, _CONNECTION))
+    return connection_from(row_of(fields, _CONNECTION))
 
 
 def interaction(fields: Fields) -> Interaction:
@@ -81,7 +82,7 @@ def interaction(fields: Fields) -> Interaction:
     Raises:
         DamagedRow: a column is missing, or holds what it cannot hold.
     """
-    return interaction_from(_row(fields, _INTERACTION))
+    return interaction_from(row_of(fields, _INTERACTION))
 
 
 def revocation(fields: Fields) -> Revocation:
@@ -90,7 +91,7 @@ def revocation(fields: Fields) -> Revocation:
     Raises:
         DamagedRow: a column is missing, or holds what it cannot hold.
     """
-    return revocation_from(_row(fields, _REVOCATION))
+    return revocation_from(row_of(fields, _REVOCATION))
 
 
 def of_connection(value: Connection) -> list[bytes]:
@@ -156,8 +157,13 @@ def _bytes(value: object) -> bytes:
     return value.encode() if isinstance(value, str) else repr(value).encode()
 
 
-def _row(fields: Fields, columns: Iterable[_Column]) -> tuple[Any, ...]:
-    return tuple(_value(fields.get(name.encode()), kind, default) for name, kind, default in columns)
+def row_of(fields: Fields, expected: Iterable[_Column]) -> tuple[Any, ...]:
+    """A row as SQL has it.
+
+    Raises:
+        DamagedRow: a column is missing, or holds what it cannot hold.
+    """
+    return tuple(_value(fields.get(name.encode()), kind, default) for name, kind, default in expected)
 
 
 def _value(stored: bytes | None, kind: type, default: Any) -> Any:

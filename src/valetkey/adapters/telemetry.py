@@ -23,7 +23,7 @@ T = TypeVar("T")
 OTHER = "other"
 """The label of what is in no list of ours: names from elsewhere must not make new series."""
 
-PARTS = frozenset({"connection", "interaction", "revocation", "journal"})
+PARTS = frozenset({"connection", "interaction", "revocation", "client", "journal"})
 """What can be unreadable."""
 
 ACTIONS = frozenset(action.value for action in Action)

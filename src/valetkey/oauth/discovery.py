@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from valetkey.errors import ProviderUnavailable
@@ -12,6 +13,8 @@ from valetkey.protocol.metadata import Metadata, metadata_urls, read_metadata, s
 CAP = 1_048_576
 """Bytes of an answer that are read."""
 
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,10})\"?(?:$|[\s,])", re.IGNORECASE)
+_NOT_KEPT = re.compile(r"(?:^|[\s,])no-(?:cache|store)(?:$|[\s,=])", re.IGNORECASE)
 _MISSING = range(400, 500)
 _OK = 200
 
@@ -30,11 +33,18 @@ async def discover(fetcher: Fetcher, *, issuer: str, trust: Trust, left: Callabl
         ExchangeFailed: no whole answer in time.
         BlockedAddress: it may not be called.
     """
+    return (await discover_whole(fetcher, issuer=issuer, trust=trust, left=left))[0]
+
+
+async def discover_whole(
+    fetcher: Fetcher, *, issuer: str, trust: Trust, left: Callable[[], float]
+) -> tuple[Metadata, Response]:
+    """The same, and the answer that it was in: its headers say how long to believe it."""
     answers = []
     for url in metadata_urls(issuer):
         answer = await fetcher.fetch(_request(url, trust, left()))
         if answer.status == _OK:
-            return _read(answer, issuer=issuer, trust=trust)
+            return _read(answer, issuer=issuer, trust=trust), answer
         answers.append(answer.status)
         if answer.status not in _MISSING:
             break
@@ -50,6 +60,14 @@ def trust_of(url: str, *, issuer: str, trust: Trust) -> Trust:
     The operator's word for an issuer goes for its origin; where its metadata leads elsewhere, that is nobody's word.
     """
     return trust if same_origin(url, issuer) else Trust.CATALOGUE
+
+
+def believed(answer: Response, *, least: float, most: float) -> float:
+    """Seconds for which an answer is believed (RFC 9111 §5.2.2), within these bounds."""
+    control = answer.header("cache-control") or ""
+    told = _MAX_AGE.search(control)
+    seconds = 0.0 if _NOT_KEPT.search(control) else float(told[1]) if told else most
+    return min(max(seconds, least), most)
 
 
 async def read_from(fetcher: Fetcher, url: str, *, trust: Trust, left: Callable[[], float]) -> Response:

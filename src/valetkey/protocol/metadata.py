@@ -17,6 +17,10 @@ _ENDPOINTS = {
     "introspection_endpoint": "introspection_url",
     "userinfo_endpoint": "userinfo_url",
     "end_session_endpoint": "end_session_url",
+    "revocation_endpoint": "revocation_url",
+    "device_authorization_endpoint": "device_url",
+    "pushed_authorization_request_endpoint": "par_url",
+    "registration_endpoint": "registration_url",
 }
 
 
@@ -27,9 +31,14 @@ class Metadata:
     Attributes:
         issuer: to the letter the one that was asked.
         jwks_url, authorize_url, token_url, introspection_url, userinfo_url, end_session_url: empty: it names none.
+        revocation_url, device_url, par_url, registration_url: the same (RFC 7009, 8628, 9126, 7591).
         algorithms: those of ours with which it signs ID tokens; ``none`` and the like are never among them.
         code: whether it has the authorization code flow; implicit ones are never taken.
         s256: whether it says that it takes the code challenge S256; ``plain`` is never sent.
+        client_auth: how clients may prove themselves at the token endpoint; empty: it does not say.
+        iss_in_callback: whether it says who it is in each callback (RFC 9207 §3).
+        par_only: whether it takes pushed authorization requests only (RFC 9126 §5).
+        dpop: the algorithms with which a proof may be signed (RFC 9449 §5.1); empty: it does not say.
     """
 
     issuer: str
@@ -39,9 +48,17 @@ class Metadata:
     introspection_url: str = ""
     userinfo_url: str = ""
     end_session_url: str = ""
+    revocation_url: str = ""
+    device_url: str = ""
+    par_url: str = ""
+    registration_url: str = ""
     algorithms: frozenset[str] = frozenset()
     code: bool = True
     s256: bool = False
+    client_auth: frozenset[str] = frozenset()
+    iss_in_callback: bool = False
+    par_only: bool = False
+    dpop: frozenset[str] = frozenset()
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -78,6 +95,10 @@ def read_metadata(members: Mapping[str, Any], *, issuer: str, operator: bool) ->
         algorithms=_texts(members, "id_token_signing_alg_values_supported") & ASYMMETRIC,
         code="code" in (_texts(members, "response_types_supported") or {"code"}),
         s256="S256" in _texts(members, "code_challenge_methods_supported"),
+        client_auth=_texts(members, "token_endpoint_auth_methods_supported"),
+        iss_in_callback=members.get("authorization_response_iss_parameter_supported") is True,
+        par_only=members.get("require_pushed_authorization_requests") is True,
+        dpop=_texts(members, "dpop_signing_alg_values_supported"),
     )
 
 

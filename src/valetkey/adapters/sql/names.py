@@ -10,6 +10,7 @@ from valetkey.model.accounts import Account
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection
 from valetkey.model.interactions import Interaction
+from valetkey.model.registrations import Registration
 from valetkey.model.revocations import Revocation
 from valetkey.model.stops import Stop
 
@@ -70,6 +71,23 @@ def check_revocation(revocation: Revocation) -> None:
             *_of_owner(held.owner),
             ("provider", held.provider),
             ("handler", held.handler),
+        )
+    )
+
+
+def check_registration(registration: Registration) -> None:
+    """Refuse names that not every database keeps.
+
+    Raises:
+        InvalidArguments: one is too long, or holds a NUL or half of a character.
+    """
+    held = registration
+    _check_names(
+        (
+            ("client's row id", held.id),
+            ("registration endpoint", held.registrar),
+            ("redirect URI", held.redirect_uri),
+            ("client id", held.client_id),
         )
     )
 

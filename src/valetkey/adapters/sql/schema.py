@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from valetkey.errors import StoreUnavailable
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """All changes in order. They are said here too, so that a database that is up to date needs no Alembic."""
 
 VERSION = "SELECT version_num FROM alembic_version"

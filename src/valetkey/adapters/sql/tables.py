@@ -214,6 +214,18 @@ counters = Table(
     Index("ix_counters_ends_at", "ends_at"),
 )
 
+clients = Table(
+    "clients",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("registrar", Text, nullable=False),
+    Column("redirect_uri", Text, nullable=False),
+    Column("client_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),  # 0: never
+)
+
 compatibility = Table(
     "compatibility",
     metadata,
