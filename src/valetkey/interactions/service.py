@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from valetkey.errors import InvalidAnswer
+from valetkey.errors import InvalidAnswer, InvalidAuthState, VaultError
 from valetkey.interactions.browser import only_claimer
-from valetkey.interactions.states import RESOLVED, WAITING, Event, after
+from valetkey.interactions.states import ENDED, RESOLVED, WAITING, Event, after
 from valetkey.interactions.wait import Waiting
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Sealed
-from valetkey.model.interactions import Interaction, InteractionKind, Phase
+from valetkey.model.interactions import GRANT, Interaction, InteractionKind, Phase
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import InteractionStore
 from valetkey.ports.world import Clock, Entropy
@@ -24,6 +25,9 @@ LINK_LIFETIME = 600.0
 
 SETTLE_LIFETIME = 60.0
 """Seconds after which a settling that did not end counts as failed; longer than any exchange may take."""
+
+_OF_QUESTION = frozenset({Event.ANSWER, Event.ARRIVE, Event.ASK})
+"""What comes before the person is asked whether the account is the one that they meant."""
 
 UNCLEAR = "It ended unclear, and is not tried twice. Start again to get a new link."
 
@@ -142,6 +146,7 @@ class Interactions:
         *,
         answer: Mapping[str, Any] | None = None,
         payload: Mapping[str, Any] | None = None,
+        about: Mapping[str, object] | None = None,
         reason: str = "",
         claimed_by: str = "",
     ) -> Interaction | None:
@@ -154,20 +159,28 @@ class Interactions:
             Denied: a person's answer from another browser than the one that claimed it.
         """
         phase = after(interaction.phase, event)
-        if interaction.phase in WAITING and event in (Event.ANSWER, Event.REFUSE):
+        if interaction.phase in WAITING and event in (Event.ANSWER, Event.AGREE, Event.REFUSE):
             self.check_browser(interaction)
+        if (event in _OF_QUESTION and interaction.confirming) or (event is Event.AGREE and not interaction.confirming):
+            raise InvalidAuthState("This link was used already. Open it again to see what is asked now.")
         changed = replace(
             interaction,
             phase=phase,
             version=interaction.version + 1,
             reason=reason or interaction.reason,
             claimed_by=claimed_by or interaction.claimed_by,
-            expires_at=self._clock.now() + SETTLE_LIFETIME if phase is Phase.SETTLING else interaction.expires_at,
+            about=interaction.about if about is None else about,
         )
+        if phase is Phase.SETTLING or event is Event.ASK:
+            lifetime = SETTLE_LIFETIME if phase is Phase.SETTLING else LINK_LIFETIME
+            changed = replace(changed, expires_at=self._clock.now() + lifetime)
         if answer is not None:
             changed = replace(changed, answer=self._seal(interaction, answer, "answer"))
         elif phase not in RESOLVED:
             changed = replace(changed, answer=None)
+        if payload is None and interaction.confirming and phase in ENDED:
+            with suppress(VaultError):
+                payload = {name: value for name, value in self.payload(interaction).items() if name != GRANT}
         if payload is not None:
             changed = replace(changed, payload=self._seal(interaction, payload, "payload"))
         return await self._save(changed, interaction.version)

@@ -15,6 +15,12 @@ class Event(StrEnum):
     """A browser made itself the one that may answer."""
     ANSWER = "answer"
     """The person brought back what was asked for."""
+    ARRIVE = "arrive"
+    """The provider itself answered, without a browser."""
+    ASK = "ask"
+    """What was obtained is for another account than expected: the person is asked once more."""
+    AGREE = "agree"
+    """The person said yes to it."""
     SETTLE = "settle"
     """A process began to act on the answer; only one ever does."""
     FINISH = "finish"
@@ -33,12 +39,16 @@ TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
     Phase.OPEN: {
         Event.CLAIM: Phase.CLAIMED,
         Event.ANSWER: Phase.ANSWERED,
+        Event.ARRIVE: Phase.ANSWERED,
+        Event.AGREE: Phase.ANSWERED,
         Event.REFUSE: Phase.REFUSED,
         Event.EXPIRE: Phase.EXPIRED,
     },
     Phase.CLAIMED: {
         Event.CLAIM: Phase.CLAIMED,  # the owner goes on in another browser: the one before may answer no more
         Event.ANSWER: Phase.ANSWERED,
+        Event.ARRIVE: Phase.ANSWERED,
+        Event.AGREE: Phase.ANSWERED,
         Event.REFUSE: Phase.REFUSED,
         Event.EXPIRE: Phase.EXPIRED,
     },
@@ -49,6 +59,7 @@ TRANSITIONS: dict[Phase, dict[Event, Phase]] = {
     Phase.SETTLING: {
         Event.FINISH: Phase.DONE,
         Event.RETRY: Phase.ANSWERED,
+        Event.ASK: Phase.OPEN,
         Event.REFUSE: Phase.REFUSED,
         Event.FAIL: Phase.FAILED,
     },

@@ -27,13 +27,16 @@ class Waiting:
         """Whoever waits is told to come back: this program ends, and another instance may go on."""
         self._ended = True
 
-    async def until(self, interaction_id: str, phases: Collection[Phase], *, timeout: float) -> Interaction:
+    async def until(
+        self, interaction_id: str, phases: Collection[Phase], *, timeout: float, confirming: bool = False
+    ) -> Interaction:
         """Wait until it is in one of the phases.
 
         Args:
             interaction_id: which one.
             phases: where to stop.
             timeout: seconds to wait at most.
+            confirming: whether to stop, too, where the person is asked if the account is the one that they meant.
 
         Raises:
             AuthExpired: it was not, in time.
@@ -46,7 +49,7 @@ class Waiting:
                 row = await self._get(interaction_id)
                 if row is None:
                     raise InvalidAuthState("This question was withdrawn. Start again to get a new link.")
-                if row.phase in phases:
+                if row.phase in phases or (confirming and row.confirming):
                     return row
                 if self._ended:
                     raise CouldNotTell("This server ends. Ask again in a moment: what waits is kept.")

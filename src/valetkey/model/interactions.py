@@ -13,6 +13,37 @@ INVITATION = "User needs to authenticate using the following URL: "
 """What programs written for seed 000 look for; the link follows."""
 
 
+CONFIRM = "confirm"
+"""The fact of a connect interaction that waits for a yes to the account that was obtained."""
+
+GRANT = "grant"
+"""The part of its payload that holds what was obtained, until it is kept or given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """What a person is asked to do: open a link and, with the device grant, enter a code (RFC 8628 §3.3).
+
+    Attributes:
+        url: the link.
+        user_code: the code to enter; empty: there is none.
+        verification_uri: the page to enter it on.
+    """
+
+    url: str
+    user_code: str = ""
+    verification_uri: str = ""
+
+    @property
+    def text(self) -> str:
+        """The sentence of seed 000, with nothing behind the link on its line; a second one where a code is to be typed.
+
+        There is none where the link has the code in it, or leads to our own page, which shows it.
+        """
+        code = self.user_code if self.url == self.verification_uri else ""
+        return f"{INVITATION}{self.url}" + (f"\nEnter this code there: {code}" if code else "")
+
+
 class InteractionKind(StrEnum):
     """What is asked of the person."""
 
@@ -63,3 +94,8 @@ class Interaction:
     expires_at: float
     claimed_by: str = ""
     reason: str = ""
+
+    @property
+    def confirming(self) -> bool:
+        """Whether the account is there already, and the person is asked if it is the one that they meant."""
+        return self.about.get(CONFIRM) is True

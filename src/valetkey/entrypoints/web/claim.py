@@ -13,6 +13,7 @@ from valetkey.entrypoints.web.forms import Forms
 from valetkey.entrypoints.web.interaction import Claims, signed_in
 from valetkey.errors import InvalidAnswer
 from valetkey.identity.verifiers.vouched import HOST
+from valetkey.interactions.browser import claimed_here
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING, Event
 from valetkey.model.caller import ANONYMOUS
@@ -56,7 +57,11 @@ class ClaimPages:
     async def show(self, request: Request) -> Response:
         """Ask its owner whether to go on."""
         found = await self._checked(request)
-        return found if isinstance(found, Response) else self._page(request, found)
+        if isinstance(found, Response):
+            return found
+        if found.confirming and claimed_here(found):
+            return page.see_other(self._claims.path(f"/auth/{found.about['provider']}/confirm/{found.id}"))
+        return self._page(request, found)
 
     async def answer(self, request: Request) -> Response:
         """Claim it for this browser, and go on to the provider; or end it."""

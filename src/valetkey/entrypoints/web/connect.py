@@ -14,7 +14,10 @@ from starlette.routing import BaseRoute, Route
 from valetkey.connections.answer import Answering
 from valetkey.connections.handler import Handler
 from valetkey.entrypoints.web import page
+from valetkey.entrypoints.web.confirm import ConfirmPages
+from valetkey.entrypoints.web.device import DevicePages
 from valetkey.entrypoints.web.forms import Forms
+from valetkey.entrypoints.web.start import StartPages
 from valetkey.errors import AuthExpired, AuthRefused, Denied, InvalidAnswer, ValetkeyError
 from valetkey.interactions.browser import claimed_here
 from valetkey.interactions.service import Interactions
@@ -51,6 +54,11 @@ class ConnectPages:
         self._interactions = interactions
         self._forms = forms
         self._program = program
+        self._device = DevicePages(answering=answering, interactions=interactions, program=program, claims=claims)
+        self._start = StartPages(answering=answering, interactions=interactions, claims=claims)
+        self._confirm = ConfirmPages(
+            answering=answering, began=began, interactions=interactions, forms=forms, claims=claims
+        )
         self._promised: set[str] = set()
         self._kept = asyncio.Event()
         self._kept.set()
@@ -79,6 +87,9 @@ class ConnectPages:
             *([] if self._claims else [Route("/health", self.health, methods=["GET"])]),
             Route("/auth/{provider}/oauth2/callback", self._known(self.callback), methods=["GET"]),
             Route("/auth/{provider}/result/{interaction}", self._known(self.result), methods=["GET"]),
+            *self._start.routes(),
+            *self._device.routes(),
+            *self._confirm.routes(),
             *(Route(f"/auth/{{provider}}/{kind}", self._known(self.show_form), methods=["GET"]) for kind in PASTED),
             *(Route(f"/auth/{{provider}}/{kind}", self._known(self.take_form), methods=["POST"]) for kind in PASTED),
         ]
@@ -136,7 +147,11 @@ class ConnectPages:
             handler.judge(self._interactions.payload(interaction)["private"], parameters)
         except InvalidAnswer as wrong:
             return self._form(request, interaction, handler, error=wrong.message)
-        return await self._answer(interaction, provider, parameters, "result")
+
+        def once_more(why: str) -> Response:
+            return self._form(request, interaction, handler, error=why)
+
+        return await self._answer(interaction, provider, parameters, "result", once_more)
 
     async def result(self, request: Request) -> Response:
         """How it ended."""
@@ -147,13 +162,22 @@ class ConnectPages:
         if interaction is None or not told or interaction.about.get("provider") != request.path_params["provider"]:
             return page.not_found()
         title = str(interaction.about["title"])
+        if interaction.confirming and interaction.phase in WAITING:
+            return Response(status_code=303, headers={"Location": f"../confirm/{interaction.id}"})
         if interaction.phase in (Phase.DONE, Phase.ANSWERED, Phase.SETTLING):
+            held = await (self._began(interaction.id) or self._base).held(interaction)
+            done = interaction.phase is Phase.DONE
             return page.connected(
                 provider=title,
+                account=held.account if held and done else None,
+                note=interaction.reason if done else "",
                 profile=str(interaction.about["profile"]),
                 scopes=[str(scope) for scope in _listed(interaction.about["scopes"])],
                 program=self._program,
             )
+        return self._not_connected(request, interaction, title)
+
+    def _not_connected(self, request: Request, interaction: Interaction, title: str) -> Response:
         if interaction.phase is Phase.REFUSED:
             return page.refused(provider=title, reason=interaction.reason)
         if interaction.phase is Phase.EXPIRED:
@@ -169,7 +193,12 @@ class ConnectPages:
         return page.not_found()
 
     async def _answer(
-        self, interaction: Interaction, provider: str, parameters: list[tuple[str, str]], result: str
+        self,
+        interaction: Interaction,
+        provider: str,
+        parameters: list[tuple[str, str]],
+        result: str,
+        once_more: Callable[[str], Response] | None = None,
     ) -> Response:
         self._promise(interaction)
         try:
@@ -180,6 +209,8 @@ class ConnectPages:
             unanswered = now is None or now.phase in WAITING or now.phase is Phase.ANSWERED
             if unanswered or isinstance(error, InvalidAnswer):
                 self._keep(interaction.id)
+                if once_more and isinstance(error, InvalidAnswer) and now is not None and now.phase in WAITING:
+                    return once_more(error.message)
                 return page.from_error(error, provider=str(interaction.about["title"]))
         # Relative, so that a prefix that a reverse proxy takes off stays in the browser's address.
         return Response(status_code=303, headers={"Location": f"{result}/{interaction.id}"})
@@ -210,7 +241,7 @@ def _open(interaction: Interaction, handler: Handler) -> tuple[Interaction, Hand
     """
     if interaction.phase is Phase.REFUSED:
         raise AuthRefused(interaction.reason)
-    if interaction.phase not in WAITING:
+    if interaction.phase not in WAITING or interaction.confirming:
         raise AuthExpired(interaction.reason or "This link was used before. Go back to your program.")
     if not handler.fields:
         raise InvalidAnswer("This link leads to the provider's own page. Open it from your program again.")

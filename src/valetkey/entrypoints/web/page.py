@@ -107,13 +107,18 @@ def connected(
     profile: str = "",
     scopes: Iterable[str] = (),
     program: str = "",
+    note: str = "",
 ) -> Response:
-    """200: the account is connected. ``provider`` is its title, ``account`` the provider's own name for it."""
+    """200: the account is connected. ``provider`` is its title, ``account`` the provider's own name for it.
+
+    ``note``: what the person has to know of it besides.
+    """
     return _page(
         "connected.html",
         200,
         provider=plain(provider),
         account=plain(account or ""),
+        note=plain(note),
         profile="" if profile == "default" else plain(profile),
         program=plain(program),
         reference="",
