@@ -155,6 +155,5 @@ def _profile(connected: Connected) -> str:
 
 def _values(credential: Credential) -> tuple[Secret, ...]:
     held = [credential.access_token, *credential.fields.values()]
-    if credential.refresh_token is not None:
-        held.append(credential.refresh_token)
+    held += [each for each in (credential.refresh_token, credential.dpop_key) if each is not None]
     return tuple(value for value in held if value)

@@ -143,12 +143,12 @@ class Accounts:
 
         Raises:
             InvalidArguments: the name cannot be used or is taken, or nothing is pasted for this handler.
-            InvalidAnswer: a value is missing, or can be none; the text names it.
+            InvalidAnswer: a value is missing, or can be none, or the provider does not take it; the text names it.
         """
         profile = checked_profile(profile)
         if not handler.fields:
             raise InvalidArguments(f"{handler.name} takes nothing that is pasted: an account is connected by a link.")
-        answer = handler.judge({}, list(values.items()))
+        answer = await handler.tried(handler.judge({}, list(values.items())))
         flow = Flow(state="", owner=owner, profile=profile, scopes=frozenset(), redirect_uri="", pages="")
         grant = await handler.finish(flow, {}, answer)
         if instead:

@@ -10,16 +10,16 @@ from valetkey.audit import Audit, NoAudit
 from valetkey.connections.answer import WAIT, Answering, Links
 from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import AuthenticateRequest, Begun, Flow, Handler
-from valetkey.connections.keep import Keeper
+from valetkey.connections.obtained import Obtained
 from valetkey.connections.refresh import Refresher
 from valetkey.connections.states import AuthState, expired, view
 from valetkey.connections.told import flow_begun
 from valetkey.errors import InvalidArguments, InvalidAuthState, MissingSetting, PortTaken
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import WAITING
-from valetkey.model.caller import Owner
+from valetkey.model.caller import Caller, Owner
 from valetkey.model.connections import Connection
-from valetkey.model.interactions import Interaction, InteractionKind
+from valetkey.model.interactions import Interaction, InteractionKind, Invitation
 from valetkey.model.needs import Need
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock
@@ -36,18 +36,18 @@ class Connecting:
         finder: Finder,
         answering: Answering,
         refresher: Refresher,
-        keeper: Keeper,
         links: Links,
         clock: Clock,
+        obtained: Obtained,
         audit: Audit | None = None,
     ) -> None:
+        self._obtained = obtained
         self._audit = audit or NoAudit()
         self._store = store
         self._interactions = interactions
         self._finder = finder
         self._answering = answering
         self._refresher = refresher
-        self._keeper = keeper
         self._links = links
         self._clock = clock
 
@@ -77,8 +77,17 @@ class Connecting:
             interaction = await self._begin(owner, need, profile, handler, request, state=state, held=held, tool=tool)
         self._links.begun(interaction.id, self._answering)
         # Once the link can be made at all; a port that is taken leaves the flow open for the next try.
-        await self._links.open()
+        await self._serve(interaction, handler)
         return interaction
+
+    async def _serve(self, interaction: Interaction, handler: Handler) -> None:
+        """Serve what the browser comes back to; an answer that no browser brings is fetched, and needs no port."""
+        if not handler.polls:
+            await self._links.open()
+            return
+        self._answering.follow(interaction)
+        with suppress(PortTaken):
+            await self._links.open()
 
     async def _begin(
         self,
@@ -96,18 +105,24 @@ class Connecting:
         already = frozenset[str]() if held is None or state is AuthState.NO_SESSION else held.scopes
         scopes = self._ask_for(handler, need.scopes | already)
 
+        about = self._about(handler, profile, scopes, tool)
+
         async def begin(uid: str) -> Mapping[str, Any]:
             flow = self._answering.flow(handler, uid, owner, profile, scopes, request)
             try:
-                return _payload(flow, await handler.begin(flow))
+                begun = await handler.begin(flow)
+                about.update(_code(begun.shown))
+                return _payload(flow, begun)
             except MissingSetting as missing:
+                if handler.polls:
+                    raise
                 raise MissingSetting(f"{missing} Register there the redirect URI {flow.redirect_uri}") from None
 
         interaction = await self._interactions.open(
             kind=InteractionKind.CONNECT,
             owner=owner,
             topic=self._answering.topic(handler.provider.name, profile),
-            about=self._about(handler, profile, scopes, tool),
+            about=about,
             begin=begin,
         )
         self._audit.tell(flow_begun(interaction))
@@ -130,12 +145,23 @@ class Connecting:
         else:
             interaction = await self._begin(owner, need, profile, handler, None, state=AuthState.DO_AUTH, held=held)
         self._links.begun(interaction.id, self._answering)
-        await self._links.open()
+        await self._serve(interaction, handler)
         return interaction, handler
 
     def url(self, interaction: Interaction) -> str:
         """The link to open: where several people are served, our own page; else the provider's."""
-        return self._links.link(interaction.id, str(self._interactions.payload(interaction)["url"]))
+        payload = self._interactions.payload(interaction)
+        shown = payload.get("shown", {})
+        direct = shown.get("verification_uri_complete") or shown.get("verification_uri") or payload["url"]
+        return self._links.link(interaction.id, str(direct))
+
+    def invitation(self, interaction: Interaction) -> Invitation:
+        """What whoever asked is told: the link and, where the person has to enter a code, that."""
+        url = self.url(interaction)
+        shown = self._interactions.payload(interaction).get("shown", {})
+        return Invitation(
+            url=url, user_code=shown.get("user_code", ""), verification_uri=shown.get("verification_uri", "")
+        )
 
     async def authenticate(
         self,
@@ -186,15 +212,26 @@ class Connecting:
                 await self._links.open()
         return await self._answering.wait(pending, handler, request=request, timeout=timeout)
 
-    async def obtain(self, handler: Handler, owner: Owner, need: Need, profile: str) -> Connection:
-        """What needs no person is obtained at once, and kept nowhere.
+    async def obtain(
+        self, handler: Handler, owner: Owner, need: Need, profile: str, *, caller: Caller | None = None
+    ) -> Connection:
+        """What needs no person is obtained at once, or was before; no store keeps it.
 
         Raises:
             MissingSetting: what it is obtained from is not there.
+            ValetkeyError: as the handler's ``finish`` does.
         """
-        flow = Flow(state="", owner=owner, profile=profile, scopes=need.scopes, redirect_uri="", pages="")
-        grant = await handler.finish(flow, {}, {})
-        return self._keeper.make(grant, handler, owner, profile=profile, asked=need.scopes, kept=False)
+        return await self._obtained.get(handler, owner, need, profile, caller=caller)
+
+    async def obtain_again(
+        self, handler: Handler, held: Connection, need: Need, *, caller: Caller
+    ) -> Connection | None:
+        """Another one than that, which the provider's API refused; None where there is none.
+
+        Raises:
+            ValetkeyError: as ``obtain`` does.
+        """
+        return await self._obtained.renew(handler, held, need, caller=caller)
 
     async def _look(
         self, owner: Owner, need: Need, profile: str
@@ -224,7 +261,7 @@ class Connecting:
         self, pending: Interaction, handler: Handler, need: Need, request: AuthenticateRequest | None
     ) -> Interaction:
         """The open flow, asked for more scopes where the need has more, and with a link that leads back here."""
-        if pending.phase not in WAITING:
+        if pending.phase not in WAITING or pending.confirming:
             return pending
         payload = self._interactions.payload(pending)
         asked = frozenset[str](payload["scopes"])
@@ -244,7 +281,7 @@ class Connecting:
         widened = await self._interactions.amend(
             pending,
             payload={**payload, **_payload(flow, begun)},
-            about=self._about(handler, profile, scopes, str(pending.about.get("tool", ""))),
+            about=self._about(handler, profile, scopes, str(pending.about.get("tool", ""))) | _code(begun.shown),
         )
         return widened or await self._interactions.get(pending.id) or pending
 
@@ -263,10 +300,16 @@ class Connecting:
         return scopes | handler.recommended_scopes if handler.scoped else scopes
 
 
+def _code(shown: Mapping[str, str]) -> dict[str, object]:
+    """What pages and lists show of a code that the person enters; never the device code."""
+    return {"device": {name: shown[name] for name in ("user_code", "verification_uri")}} if shown else {}
+
+
 def _payload(flow: Flow, begun: Begun) -> dict[str, Any]:
     return {
         "url": begun.url,
         "private": dict(begun.private),
         "scopes": sorted(flow.scopes),
         "redirect_uri": flow.redirect_uri,
+        "shown": dict(begun.shown),
     }

@@ -11,7 +11,7 @@ from valetkey.connections.finder import Finder, known
 from valetkey.connections.revoke import Revoker
 from valetkey.connections.rotations import Rotations
 from valetkey.connections.told import forgotten
-from valetkey.errors import AuthExpired, InvalidAuthState, StoreUnavailable, VaultError
+from valetkey.errors import AuthExpired, InvalidAuthState, StoreUnavailable, ValetkeyError, VaultError
 from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import ENDED, WAITING, Event
 from valetkey.model.caller import Owner
@@ -122,9 +122,14 @@ class Disconnector:
         if pending is not None and pending.phase is Phase.SETTLING:
             # The code is being exchanged: what it brings is deleted, too.
             with suppress(AuthExpired, InvalidAuthState):
-                await self._interactions.waiting.until(pending.id, ENDED | {Phase.ANSWERED}, timeout=EXCHANGE)
+                settled = ENDED | WAITING | {Phase.ANSWERED}
+                await self._interactions.waiting.until(pending.id, settled, timeout=EXCHANGE)
             pending = await self._interactions.find(InteractionKind.CONNECT, owner, topic)
         if pending is None or pending.phase not in WAITING | {Phase.ANSWERED}:
             return False
         moved = await self._interactions.move(pending, Event.EXPIRE, reason="This flow was withdrawn. Begin again.")
+        handler = known(self._finder, str(pending.about["handler"]), provider)
+        if moved is not None and pending.phase is Phase.ANSWERED and handler is not None and handler.polls:
+            with suppress(ValetkeyError):  # tokens that were fetched already should not live on at the provider
+                await handler.drop(self._interactions.answer(pending))
         return moved is not None

@@ -25,7 +25,6 @@ from valetkey.errors import (
 from valetkey.model.caller import Owner
 from valetkey.model.calls import Allowed, Connected
 from valetkey.model.connections import DEFAULT_PROFILE, Connection
-from valetkey.model.interactions import INVITATION
 from valetkey.model.needs import Need
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock
@@ -136,6 +135,11 @@ class Connector:
                 renewed.append(again or connection)
                 changed = changed or again is not None
                 continue
+            if not connection.kept:
+                again = await self._obtained_again(connected.allowed, connection)
+                renewed.append(again or connection)
+                changed = changed or again is not None
+                continue
             final = certain and len(connected.connections) == 1  # a second 401 will end the connection
             if not connection.refreshable or (left_to_wait(connection, self._clock.now()) and not final):
                 return None
@@ -144,27 +148,34 @@ class Connector:
                 renewed.append(await self._refresher.fresh(connection, handler, rejected=True))
                 changed = True
             except RefreshFailed:
-                need = next(
-                    (
-                        need
-                        for needs in connected.allowed.call.needs.alternatives
-                        for need in needs
-                        if need.provider == connection.provider
-                    ),
-                    Need(provider=connection.provider, scopes=connection.scopes),
-                )
-                required = await self._ask(connected.allowed, need)
+                required = await self._ask(connected.allowed, _need_of(connected.allowed, connection))
                 if required is not None:
                     raise required from None
                 return await self.connect(connected.allowed)
         return Connected(allowed=connected.allowed, connections=tuple(renewed)) if changed else None
 
+    async def _obtained_again(self, allowed: Allowed, connection: Connection) -> Connection | None:
+        """Another one for what no person was asked for; None where nothing else can be had."""
+        handler = self._finder.find(connection.handler, connection.provider)
+        need = next(
+            (
+                each
+                for needs in allowed.call.needs.alternatives
+                for each in needs
+                if self._finder.find(each.handler, each.provider or None) is handler
+            ),
+            None,
+        )
+        if need is None:
+            return None
+        return await self._connecting.obtain_again(handler, connection, need, caller=allowed.caller)
+
     async def give_up(self, connected: Connected) -> None:
         """The provider refuses what is freshly lent: the next call asks a person to connect the account again."""
         if len(connected.connections) == 1:
             (connection,) = connected.connections
-            if connection.provider == SESSION:
-                return  # in no store; the session's person is told by the answer itself
+            if connection.provider == SESSION or not connection.kept:
+                return  # in no store; who called is told by the answer itself
             if near_expiry(connection, self._clock.now()):
                 return  # it may have ended on its way: that says nothing about the account
             await self._refresher.reject(connection, "The provider refused the credential (401).")
@@ -177,7 +188,7 @@ class Connector:
             return await self._sessions.meet(allowed.call.conversation, owner, need)
         profile = named or DEFAULT_PROFILE
         if not asked.interactive:
-            return await self._connecting.obtain(asked, owner, need, profile)
+            return await self._connecting.obtain(asked, owner, need, profile, caller=allowed.caller)
         held = await self._store.get(owner, asked.provider.name, profile)
         held = held and self._rotations.over(held)
         handler = None if held is None else self._meets(held, need, asked)
@@ -244,9 +255,21 @@ class Connector:
         interaction = await self._connecting.prepare(owner, need, profile, tool=allowed.call.tool)
         if interaction is None:
             return None
-        url = self._connecting.url(interaction)
-        provider = str(interaction.about["provider"])
-        return AuthRequired(f"{INVITATION}{url}", url=url, provider=provider, interaction=interaction.id)
+        asked = self._connecting.invitation(interaction)
+        return AuthRequired(
+            asked.text,
+            url=asked.url,
+            provider=str(interaction.about["provider"]),
+            interaction=interaction.id,
+            code=(asked.user_code, asked.verification_uri),
+        )
+
+
+def _need_of(allowed: Allowed, connection: Connection) -> Need:
+    return next(
+        (need for needs in allowed.call.needs.alternatives for need in needs if need.provider == connection.provider),
+        Need(provider=connection.provider, scopes=connection.scopes),
+    )
 
 
 def ambiguous(title: str, fitting: Sequence[Connection], advice: str) -> AmbiguousConnection:

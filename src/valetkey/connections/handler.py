@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,10 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from valetkey.errors import RefreshFailed
-from valetkey.model.caller import Owner
+from valetkey.model.caller import Caller, Owner
 from valetkey.model.calls import Loan
 from valetkey.model.connections import Connection, Credential, Grant
-from valetkey.providers.base import BEARER, PastedField, Placement, Provider
+from valetkey.providers.base import BEARER, PastedField, Placement, Provider, Userinfo
 from valetkey.providers.names import AuthProvider
 from valetkey.secret import Secret
 
@@ -143,6 +144,7 @@ class Flow:
         redirect_uri: where the provider sends the browser back.
         pages: base URL of our own pages, without a slash at the end.
         request: the request object that the host program made with a seed 002 handler, if it did.
+        caller: who calls, where it is for a call under way.
     """
 
     state: str = field(repr=False)
@@ -152,6 +154,7 @@ class Flow:
     redirect_uri: str
     pages: str
     request: AuthenticateRequest | None = None
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +164,30 @@ class Begun:
     Attributes:
         url: the link that the person opens.
         private: what :meth:`Handler.judge` and :meth:`Handler.finish` will need; kept sealed.
+        shown: what the person must be told besides the link: ``user_code``, ``verification_uri`` and, where there is
+            one, ``verification_uri_complete`` (RFC 8628 §3.2).
     """
 
     url: str
     private: Mapping[str, str] = field(default_factory=dict, repr=False)
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a look at the provider brought, where no browser brings the answer (RFC 8628 §3.5).
+
+    Attributes:
+        answer: the answer to keep, for :meth:`Handler.finish`; None: there is none yet.
+        expired: why the flow is over, where nobody answered in time.
+        private: what changed of the flow's own, such as its interval.
+        pause: seconds until the next look.
+    """
+
+    answer: Mapping[str, str] | None = field(default=None, repr=False)
+    expired: str = ""
+    private: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pause: float = 0.0
 
 
 class Handler(ABC):
@@ -178,6 +201,7 @@ class Handler(ABC):
         revocation_ends_all: whether :meth:`revoke` ends all that the person granted there, newer accounts too.
         fields: what a person pastes on our form; empty where there is none.
         interactive: whether a person must do something; otherwise ``finish`` is called at once, with no answer.
+        polls: whether the answer is fetched by :meth:`look`, as no browser brings it.
     """
 
     name: str
@@ -186,6 +210,7 @@ class Handler(ABC):
     default: bool = False
     at_home: bool = True
     interactive: bool = True
+    polls: bool = False
     revocation_ends_all: bool = False
     fields: tuple[PastedField, ...] = ()
 
@@ -211,6 +236,14 @@ class Handler(ABC):
         """A pending flow is asked for more scopes: the same state, a new link. None: begin anew with the same state."""
         return None
 
+    async def start(self, flow: Flow, private: Mapping[str, str]) -> str:
+        """Where the browser of a flow goes that has just been opened: the link of this one time (RFC 9126 §4).
+
+        Raises:
+            ValetkeyError: the provider did not take the request; the flow stays open.
+        """
+        raise NotImplementedError(f"{self.name} has a link that may be opened as it is.")
+
     @abstractmethod
     def judge(self, private: Mapping[str, str], parameters: Sequence[tuple[str, str]]) -> Mapping[str, str]:
         """What a callback or form brought, checked: the answer to keep. The state was checked already.
@@ -219,6 +252,29 @@ class Handler(ABC):
             AuthRefused: the person or the provider said no; the flow ends.
             InvalidAnswer: it does not fit the question; the flow stays open.
         """
+
+    async def look(self, private: Mapping[str, str]) -> Looked:
+        """Ask the provider once for the answer; never raises for what the provider says."""
+        raise NotImplementedError(f"{self.name} is answered in a browser.")
+
+    async def drop(self, answer: Mapping[str, str]) -> None:  # noqa: B027 - most answers need no end
+        """An answer that came too late for its flow should not live on at the provider."""
+
+    async def tried(self, answer: Mapping[str, str]) -> Mapping[str, str]:
+        """What :meth:`judge` gave, tried at the provider before it is accepted: the answer to keep.
+
+        Raises:
+            InvalidAnswer: the provider does not take it; the flow stays open.
+        """
+        return answer
+
+    async def asks(self) -> Userinfo | None:
+        """The request that tells whose a credential is; None where there is none.
+
+        Raises:
+            ValetkeyError: it cannot be known now.
+        """
+        return None
 
     @abstractmethod
     async def finish(self, flow: Flow, private: Mapping[str, str], answer: Mapping[str, str]) -> Grant:
@@ -240,6 +296,13 @@ class Handler(ABC):
             InvalidSetting: the provider refused us, the client.
             ProviderUnavailable: for now; the old credential may still be good.
         """
+
+    def kept_as(self, flow: Flow) -> tuple[str, ...] | None:
+        """What a credential for which nobody was asked is kept by in memory, besides workspace and handler.
+
+        Whoever asks for the same again is given the same. None: it is not kept.
+        """
+        return None
 
     def check_refresh(self, credential: Credential) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse to refresh what was issued to somebody else; nothing is sent, and the row stays as it is.
@@ -293,8 +356,10 @@ def placed(handler: str, token: Secret, placement: Placement) -> Loan:
     """A token where its provider takes it."""
     if placement.query:
         return Loan(handler=handler, query={placement.query: token}, token=token)
-    value = Secret(f"{placement.prefix}{token.reveal()}")
-    return Loan(handler=handler, headers={placement.header: value}, token=token)
+    value = token.reveal()
+    if placement.pair:
+        value = base64.b64encode(placement.pair.replace("{token}", value).encode()).decode()
+    return Loan(handler=handler, headers={placement.header: Secret(f"{placement.prefix}{value}")}, token=token)
 
 
 def basic(handler: str, pair: Secret) -> Loan:

@@ -10,11 +10,15 @@ from typing import Protocol
 
 from valetkey.connections.at_provider import World
 from valetkey.connections.handler import Handler
+from valetkey.connections.handlers.client_credentials import ClientCredentialsHandler
+from valetkey.connections.handlers.device import DeviceHandler
 from valetkey.connections.handlers.environment import NAME as ENVIRONMENT
 from valetkey.connections.handlers.environment import EnvironmentHandler
 from valetkey.connections.handlers.oauth2 import OAuth2Handler
 from valetkey.connections.handlers.pasted import PastedHandler
+from valetkey.connections.handlers.service_account import ServiceAccountHandler
 from valetkey.connections.handlers.session import SESSION_HANDLERS, session_handler
+from valetkey.connections.handlers.token_exchange import TokenExchangeHandler
 from valetkey.connections.session_credential import SESSION
 from valetkey.errors import InvalidSetting, MissingSetting, UnknownProvider
 from valetkey.oauth.clients import ClientSettings
@@ -58,8 +62,24 @@ def _oauth2(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:
     return OAuth2Handler(provider=provider, entry=entry, world=parts.world)
 
 
-def _pasted(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:  # noqa: ARG001  # made alike
-    return PastedHandler(provider=provider, entry=entry)
+def _device(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:
+    return DeviceHandler(provider=provider, entry=entry, world=parts.world)
+
+
+def _client_credentials(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:
+    return ClientCredentialsHandler(provider=provider, entry=entry, world=parts.world)
+
+
+def _token_exchange(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:
+    return TokenExchangeHandler(provider=provider, entry=entry, world=parts.world)
+
+
+def _service_account(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:
+    return ServiceAccountHandler(provider=provider, entry=entry, world=parts.world)
+
+
+def _pasted(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:
+    return PastedHandler(provider=provider, entry=entry, whose=parts.world.whose)
 
 
 def _environment(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handler:  # noqa: ARG001  # made alike
@@ -68,6 +88,10 @@ def _environment(parts: Parts, provider: Provider, entry: HandlerEntry) -> Handl
 
 KINDS: Mapping[HandlerKind, Callable[[Parts, Provider, HandlerEntry], Handler]] = {
     HandlerKind.OAUTH2: _oauth2,
+    HandlerKind.DEVICE: _device,
+    HandlerKind.CLIENT_CREDENTIALS: _client_credentials,
+    HandlerKind.TOKEN_EXCHANGE: _token_exchange,
+    HandlerKind.SERVICE_ACCOUNT: _service_account,
     HandlerKind.TOKEN: _pasted,
     HandlerKind.BASIC: _pasted,
     HandlerKind.KEY_PAIR: _pasted,
@@ -93,6 +117,7 @@ class Handling:
         world, environ: what our handlers are made of.
         prebuilt: whether the handlers of the providers that we ship serve; False: only the host program's own, those
             of its project's providers and the environment.
+        of_project: makes a handler of a class in the project's ``valetkey_providers``.
     """
 
     def __init__(
@@ -102,7 +127,9 @@ class Handling:
         environ: Mapping[str, str],
         *,
         prebuilt: bool = True,
+        of_project: Callable[[Provider, HandlerEntry], Handler] | None = None,
     ) -> None:
+        self._of_project = of_project
         self._registry = registry
         self._prebuilt = prebuilt
         self._parts = Parts(world=world, environ=environ)
@@ -210,6 +237,10 @@ class Handling:
         made = self._made.get(entry.name)
         if made is not None and made.settings == settings:
             return made.handler
+        if entry.handler is not None and self._of_project is not None:
+            handler = self._of_project(provider, entry)
+            self._made[entry.name] = _Made(handler=handler, settings=settings)
+            return handler
         if entry.kind not in KINDS:
             raise UnknownProvider(
                 f"The handler {entry.name} is a class of your own. Give it to PocketAuth(handlers=[…])."

@@ -94,7 +94,7 @@ class Keeper:
             ),
             scopes=asked if grant.scopes is None else grant.scopes,
             refreshable=handler.can_refresh(grant.credential),
-            account=grant.account or connection.account,
+            account=grant.account,
             next_try_at=0.0,
             **lifetime(grant, self._clock.now(), self._entropy),
         )

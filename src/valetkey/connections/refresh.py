@@ -25,7 +25,7 @@ from valetkey.errors import (
 )
 from valetkey.model.connections import Cause, Connection, Credential, Grant, Health, Standing
 from valetkey.model.events import Outcome, Refreshed
-from valetkey.oauth.client import FAILED
+from valetkey.oauth.refusals import FAILED
 from valetkey.ports.messages import Recorder, Wakeups
 from valetkey.ports.stores import ConnectionStore
 from valetkey.ports.world import Clock, Entropy, Home

@@ -198,6 +198,7 @@ def _entry(connection: Connection, credential: Credential) -> dict[str, object]:
             "token_type": credential.token_type,
             "client_id": credential.client_id,
             "subject": _told(credential.subject),
+            "dpop_key": None if credential.dpop_key is None else credential.dpop_key.reveal(),
             "context_class": credential.context_class,
             "context": None if context is None else context.reveal(),
         },
@@ -214,9 +215,10 @@ def _entries(document: Secret) -> list[Any]:
 
 def _read(entry: Any, owner: Owner | None) -> tuple[Connection, Credential]:
     """What one entry describes; whatever is no such description raises."""
-    told, held = _Table(entry), _Table({"client_id": "", "subject": None, **entry["credential"]})
+    told, held = _Table(entry), _Table({"client_id": "", "subject": None, "dpop_key": None, **entry["credential"]})
     whose = _Table(entry["owner"])
     provider, refresh, context = told.text("provider"), held.maybe("refresh_token"), held.maybe("context")
+    bound = held.maybe("dpop_key")
     if not _PROVIDER.fullmatch(provider):
         raise InvalidArguments("Its provider's name is none.")
     # What a failed refresh left behind belongs to the other place; that a person is needed does not.
@@ -228,6 +230,7 @@ def _read(entry: Any, owner: Owner | None) -> tuple[Connection, Credential]:
         token_type=held.text("token_type"),
         client_id=held.text("client_id"),
         subject=_subject(held.any("subject")),
+        dpop_key=None if bound is None else Secret(bound),
         context_class=held.maybe("context_class"),
         context=None if context is None else Secret(context),
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from valetkey.errors import Unauthenticated
 from valetkey.model.caller import Caller, Owner
-from valetkey.model.calls import Presented
+from valetkey.model.calls import BEARER, Presented
 from valetkey.model.stops import StopKind
 from valetkey.secret import Secret
 
@@ -35,6 +35,8 @@ class Vouch:
         user: the user, where there is one.
         token: its id, for revocation; empty: the SHA-256 of its text stands for it.
         keep: seconds that the verdict may be remembered; 0: it must be asked for each time.
+        exchangeable: whether it is an access token that its issuer made and this verifier judged, presented by whoever
+            holds it: it may be exchanged for one of another audience (RFC 8693).
     """
 
     owner: Owner
@@ -43,6 +45,7 @@ class Vouch:
     user: UserInfo | None = None
     token: str = ""
     keep: float = 0.0
+    exchangeable: bool = False
 
 
 class Verifier(Protocol):
@@ -58,8 +61,9 @@ class Verifier(Protocol):
         ...
 
 
-_Verdict = tuple[Caller, str, float, int]
-"""The caller, what would revoke it, until when it is remembered (monotonic), and the generation of what is stopped."""
+_Verdict = tuple[Caller, str, float, int, bool]
+"""The caller without their token, what would revoke it, until when it is remembered (monotonic), the generation of what
+is stopped, and whether the token may be exchanged."""
 
 Refused = Callable[[Presented], Awaitable[None]]
 """Is told of a credential that was refused."""
@@ -102,21 +106,21 @@ class Chain:
         try:
             if self._stops is None or self._clock is None:
                 vouch = await self._ask(presented)
-                return Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
+                return _with_token(_caller(vouch), presented, exchangeable=vouch.exchangeable)
             await self._stops.fresh()
             key = _key_of(presented)
             remembered = self._recall(key, self._stops, self._clock)
             if remembered is not None:
-                return remembered
+                return _with_token(remembered[0], presented, exchangeable=remembered[1])
             vouch = await self._ask(presented)
-            caller = Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
+            caller = _caller(vouch)
             target = vouch.token or hashlib.sha256(_text_of(presented)).hexdigest()
             await self._stops.fresh()  # verifying may have taken its time
             generation = self._stops.generation  # before the check: it may change on another thread
             self._check(caller, target)
             if vouch.keep > 0:
                 keep_until = self._clock.monotonic() + vouch.keep
-                self._remembered[key] = caller, target, keep_until, generation
+                self._remembered[key] = caller, target, keep_until, generation, vouch.exchangeable
                 if len(self._remembered) > REMEMBERED:
                     self._remembered.popitem(last=False)
             elif vouch.until is not None:
@@ -129,23 +133,23 @@ class Chain:
                 await self._refused(presented)
             raise
         else:
-            return caller
+            return _with_token(caller, presented, exchangeable=vouch.exchangeable)
 
-    def _recall(self, key: bytes, stops: Stops, clock: Clock) -> Caller | None:
-        """Who presented this before, where the verdict still holds."""
+    def _recall(self, key: bytes, stops: Stops, clock: Clock) -> tuple[Caller, bool] | None:
+        """Who presented this before, where the verdict still holds, and whether the token may be exchanged."""
         held = self._remembered.get(key)
         if held is None:
             return None
-        caller, target, keep_until, checked = held
+        caller, target, keep_until, checked, exchangeable = held
         if (caller.until is None or clock.now() < caller.until) and clock.monotonic() < keep_until:
             generation = stops.generation
             if checked == generation:  # nothing was stopped since
-                return caller
+                return caller, exchangeable
             # One that was revoked is asked about anew: the answer is that for one that nobody ever knew.
             if not stops.why(StopKind.TOKEN, target):
                 self._check(caller, target)
-                self._remembered[key] = caller, target, keep_until, generation
-                return caller
+                self._remembered[key] = caller, target, keep_until, generation, exchangeable
+                return caller, exchangeable
         self._remembered.pop(key, None)
         return None
 
@@ -197,6 +201,18 @@ class Chain:
             raise Unauthenticated("This user is blocked here. Ask who runs this server.")
         if stops.why(StopKind.WORKSPACE, caller.owner.workspace) is not None:
             raise Unauthenticated("This workspace is blocked here. Ask who runs this server.")
+
+
+def _caller(vouch: Vouch) -> Caller:
+    return Caller(owner=vouch.owner, how=vouch.how, until=vouch.until, user=vouch.user, token=vouch.token)
+
+
+def _with_token(caller: Caller, presented: Presented, *, exchangeable: bool) -> Caller:
+    """The caller with the token that they just presented; none is remembered here."""
+    if not exchangeable or presented.scheme != BEARER:
+        return caller
+    value = presented.value
+    return replace(caller, bearer=value if isinstance(value, Secret) else Secret(value))
 
 
 def _text_of(presented: Presented) -> bytes:

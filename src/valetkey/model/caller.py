@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from valetkey.secret import Secret
 
 if TYPE_CHECKING:
     from valetkey.model.users import UserInfo
@@ -47,6 +49,8 @@ class Caller:
         until: when the credential ends, in seconds since the epoch; None for as long as the process says so.
         user: the user as seed 004 spells it; None for one that a host program names by ``thread_id``.
         token: the id of the credential, where it has one: what is revoked by it ends this caller, too.
+        bearer: the access token that they presented, where an issuer made it and a verifier of ours judged it: what
+            may be exchanged for another one (RFC 8693). It does not print, nor tell two callers apart.
     """
 
     owner: Owner
@@ -54,6 +58,7 @@ class Caller:
     until: float | None = None
     user: UserInfo | None = None
     token: str = ""
+    bearer: Secret | None = field(default=None, repr=False, compare=False)
 
     @property
     def principal(self) -> tuple[str, str]:

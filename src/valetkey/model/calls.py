@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from valetkey.model.caller import Caller
 from valetkey.model.connections import Connection
@@ -93,6 +94,18 @@ class Connected:
     connections: tuple[Connection, ...] = ()
 
 
+class Prover(Protocol):
+    """Proves for each request that we hold the key to which a token is bound (RFC 9449)."""
+
+    def headers(self, method: str, url: str) -> Mapping[str, str]:
+        """What goes on that one request besides."""
+        ...
+
+    def hear(self, url: str, nonce: str | None) -> bool:
+        """Remember the nonce that a server's answer brought; whether a proof with it is another one than before."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loan:
     """What one connection lends to an HTTP request.
@@ -101,12 +114,14 @@ class Loan:
         handler: the auth handler whose credential it is.
         headers: where the credential goes by itself, such as ``Authorization``.
         query: query parameters where it goes by itself, where the provider takes it in no header.
+        prover: makes the proof that goes along, where the token is bound to a key.
         token: the bare value, for an operation that says where it goes; None: there is no one value.
     """
 
     handler: str
     headers: Mapping[str, Secret] = field(default_factory=dict)
     query: Mapping[str, Secret] = field(default_factory=dict)
+    prover: Prover | None = None
     token: Secret | None = None
 
 

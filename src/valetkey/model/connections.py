@@ -95,6 +95,7 @@ class Credential:
         token_type: as the token answer named it (RFC 6749 §7.1).
         client_id: the OAuth client that it was issued to; empty where there is none, or it is not known.
         subject: whose account it is, where the provider told by an ID token.
+        dpop_key: what the key is made of to which the token is bound (RFC 9449); None: it is a bearer token.
         context: the JSON of a user's own AuthContext, and its class; None for the handlers that we ship.
     """
 
@@ -104,6 +105,7 @@ class Credential:
     token_type: str = "bearer"
     client_id: str = ""
     subject: Subject | None = None
+    dpop_key: Secret | None = None
     context_class: str | None = None
     context: Secret | None = None
 
@@ -116,12 +118,14 @@ class Grant:
         scopes: those granted; None when the provider did not say (RFC 6749 §5.1: then as asked).
         expires_at: seconds since the epoch; None when unknown or never.
         account: the provider's own name for the account, where it told.
+        note: what the person is told besides, such as that it could not be checked.
     """
 
     credential: Credential
     scopes: frozenset[str] | None = None
     expires_at: float | None = None
     account: str | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,19 +10,20 @@ from typing import Protocol, TypeVar
 
 from valetkey.errors import AuthRefused, InvalidSetting, ProviderUnavailable, RefreshFailed, ValetkeyError
 from valetkey.model.connections import Subject
+from valetkey.oauth.assertions import Signing
 from valetkey.oauth.clients import ClientSettings
 from valetkey.oauth.notes import Notes
+from valetkey.oauth.possession import TYPE, Possession
+from valetkey.oauth.refusals import FAILED, OF_CODE, OF_REFRESH, error_of
 from valetkey.ports.world import Clock, Fetcher, Request, Response, Trust
 from valetkey.protocol import token as wire
 from valetkey.protocol.authorize import endpoint_fault
 from valetkey.protocol.client_auth import Proof, prove
-from valetkey.protocol.foreign import shown
+from valetkey.protocol.foreign import read_object, shown
 from valetkey.protocol.id_token import same_account
 from valetkey.protocol.token import Refusal, TokenAnswer, TokenRequest, Verdict
 from valetkey.providers.base import ClientAuth, Endpoint, OAuth2, Provider, TokenFormat
 from valetkey.secret import Secret
-
-FAILED = "Failed to refresh the token. Please re-authenticate."
 
 DEADLINE = 10.0
 """Seconds that a request may take, be it sent again with the client's other secret."""
@@ -32,20 +33,6 @@ DISCARD = 3.0
 
 LAST_TRY = 1.0
 """Seconds that the second secret has at least."""
-
-# What a refusal means. A code is used up whatever the reason; a refresh token only when the provider says so.
-OF_CODE: Mapping[Verdict, type[ValetkeyError]] = {
-    Verdict.LATER: ProviderUnavailable,
-    Verdict.FINAL: AuthRefused,
-    Verdict.UNCLEAR: AuthRefused,
-    Verdict.CONFIGURATION: InvalidSetting,
-}
-OF_REFRESH: Mapping[Verdict, type[ValetkeyError]] = {
-    Verdict.LATER: ProviderUnavailable,
-    Verdict.FINAL: RefreshFailed,
-    Verdict.UNCLEAR: ProviderUnavailable,
-    Verdict.CONFIGURATION: InvalidSetting,
-}
 
 Judged_co = TypeVar("Judged_co", covariant=True)
 Build = Callable[[Proof], TokenRequest]
@@ -71,6 +58,8 @@ class OAuthClient:
         oauth2: the endpoints, settled, and the dialect.
         settings: who we are there.
         notes: what is remembered of the provider.
+        signing: by which key we sign there; None: by none.
+        possession: the key to which tokens are bound; None: they are bound to none.
     """
 
     provider: Provider
@@ -79,6 +68,8 @@ class OAuthClient:
     fetcher: Fetcher
     clock: Clock
     notes: Notes
+    signing: Signing | None = None
+    possession: Possession | None = None
 
     async def exchange(
         self, *, code: Secret, redirect_uri: str, verifier: Secret | None, asked: frozenset[str]
@@ -147,6 +138,7 @@ class OAuthClient:
             lambda proof: wire.refresh_request(refresh_token=refresh_token, proof=proof, extras=extras),
             [refresh_token, *secrets],
             OF_REFRESH,
+            endpoint=self.oauth2.refresh,
         )
         answer = await self._same_subject(answer, subject)
         if answer.scopes is None:
@@ -208,7 +200,8 @@ class OAuthClient:
         Raises:
             RefreshFailed: it is for another account, or does not say clearly for which.
         """
-        if known is None:
+        if known is None or not known.audience:
+            # One that the provider's API named, not an ID token, has nothing to be compared with.
             return self.first_subject(answer)
         silent = answer.subject is None and not answer.subject_fault
         if silent or (answer.subject is not None and same_account(known, answer.subject)):
@@ -223,7 +216,12 @@ class OAuthClient:
         )
 
     async def ask(
-        self, build: Build, sent: Sequence[Secret], errors: Mapping[Verdict, type[ValetkeyError]]
+        self,
+        build: Build,
+        sent: Sequence[Secret],
+        errors: Mapping[Verdict, type[ValetkeyError]],
+        *,
+        endpoint: Endpoint | None = None,
     ) -> TokenAnswer:
         """Send a token request, and judge the answer.
 
@@ -231,6 +229,7 @@ class OAuthClient:
             build: makes the request from the proof of who we are.
             sent: what it holds that no error may show.
             errors: what each kind of refusal means here.
+            endpoint: where, if not at the token endpoint.
 
         Raises:
             ValetkeyError: one of ``errors``.
@@ -238,13 +237,13 @@ class OAuthClient:
             BlockedAddress: the endpoint may not be called.
         """
         judged = await self.send(
-            self.oauth2.token,
+            endpoint or self.oauth2.token,
             self.oauth2.client_auth,
             build,
             partial(wire.judge_token, expected=self.expected, secrets=self.known_secrets(sent)),
         )
         if isinstance(judged, Refusal):
-            raise self._error(judged, errors[judged.verdict])
+            raise error_of(judged, errors[judged.verdict], provider=self.provider, settings=self.settings)
         if judged.scopes is None:
             return judged
         return replace(judged, scopes=wire.included(judged.scopes, self.oauth2.scope_implies))
@@ -258,15 +257,24 @@ class OAuthClient:
         *,
         deadline: float = DEADLINE,
     ) -> Judged_co:
-        """Send a request, and once more with our other secret where the provider does not know us by the first."""
+        """Send a request, and once more with our other secret where the provider does not know us by the first.
+
+        A token request goes with the proof that we hold our key, where there is one.
+        """
         secrets: Sequence[Secret | None] = self.notes.ordered(self.settings.secrets)
-        if not secrets or method is ClientAuth.NONE:
+        if not secrets or method in (ClientAuth.NONE, ClientAuth.PRIVATE_KEY_JWT):
             secrets = [None]
+        prover = self.possession if endpoint.url == self.oauth2.token.url else None
         ends = self.clock.monotonic() + deadline
         for secret in secrets:
             left = max(ends - self.clock.monotonic(), LAST_TRY)
-            request = build(prove(method, client_id=self.settings.client_id, secret=secret))
-            response = await self._post(endpoint, request, deadline=min(left, deadline))
+            request = build(self._proof(method, secret))
+            response = await self._post(endpoint, request, deadline=min(left, deadline), prover=prover)
+            if prover and prover.hear(endpoint.url, response.header("dpop-nonce")) and _wants_nonce(response):
+                # RFC 9449 §8: nothing was looked at but the proof. Once.
+                request = build(self._proof(method, secret))
+                response = await self._post(endpoint, request, deadline=min(left, deadline), prover=prover)
+                prover.hear(endpoint.url, response.header("dpop-nonce"))
             judged = judge(response, now=self.clock.now())
             refusal = judged if isinstance(judged, Refusal) else None
             if refusal is not None and refusal.code == "invalid_client" and secret is not secrets[-1]:
@@ -276,44 +284,35 @@ class OAuthClient:
             break
         return judged
 
-    async def _post(self, endpoint: Endpoint, request: TokenRequest, *, deadline: float) -> Response:
+    def _proof(self, method: ClientAuth, secret: Secret | None) -> Proof:
+        if method is not ClientAuth.PRIVATE_KEY_JWT:
+            return prove(method, client_id=self.settings.client_id, secret=secret)
+        if self.signing is None:
+            raise InvalidSetting(f"auth.{self.provider.name}.client_auth is private_key_jwt: nothing signs here.")
+        return self.signing.proof(self.oauth2)
+
+    async def _post(
+        self, endpoint: Endpoint, request: TokenRequest, *, deadline: float, prover: Possession | None
+    ) -> Response:
         fault = endpoint_fault(endpoint.url, operator=endpoint.operator)
         if fault is not None:
             raise InvalidSetting(
                 f"An endpoint of {self.provider.title} cannot be used: {fault}. Expected https://host/path; "
                 f"correct token_url and revoke_url of auth.{self.provider.name}."
             )
+        proof = prover.headers("POST", endpoint.url) if prover else {}
         response = await self.fetcher.fetch(
             Request(
                 method="POST",
                 url=endpoint.url,
                 trust=Trust.OPERATOR if endpoint.operator else Trust.CATALOGUE,
-                headers=request.headers,
+                headers={**request.headers, **proof},
                 body=request.body,
                 deadline=deadline,
             )
         )
         self.notes.hear(response.header("date"), now=self.clock.now())
         return response
-
-    def _error(self, refusal: Refusal, kind: type[ValetkeyError]) -> ValetkeyError:
-        """The error to raise, with what to do next."""
-        title, said = self.provider.title, refusal.text
-        if kind is AuthRefused:
-            return AuthRefused(f"{title} did not accept the sign-in ({said}). Ask for a new link to try again.")
-        if kind is RefreshFailed:
-            return RefreshFailed(f"{FAILED} {title} answered: {said}")
-        if kind is InvalidSetting:
-            setting = f"auth.{self.provider.name}"
-            lacking = "" if self.settings.secrets else f" {setting}.client_secret is not set."
-            return InvalidSetting(
-                f"{title} and this program are not set up for each other ({said}). Check {setting}.client_id "
-                f"and {setting}.client_secret, and the redirect URI that is registered there.{lacking} "
-                "Accounts that are connected stay connected."
-            )
-        return ProviderUnavailable(
-            f"{title} gave no usable answer ({said}). Try again later.", retry_after=refusal.retry_after
-        )
 
     def widened(self, granted: frozenset[str] | None, asked: frozenset[str]) -> frozenset[str]:
         """What was granted without having been asked for, where that matters (RFC 6749 §3.3, §5.1)."""
@@ -325,10 +324,19 @@ class OAuthClient:
     def extras(self, parameters: Mapping[str, str]) -> wire.Extras:
         """What this provider wants in its token requests, with these parameters."""
         return wire.Extras(
-            parameters=parameters,
+            parameters={**self.named(parameters), **self.resource},
             headers=self.oauth2.token_headers,
             as_json=self.oauth2.token_format is TokenFormat.JSON,
         )
+
+    def named(self, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        """The parameters, with our client id in place of ``{client_id}``."""
+        return {name: value.replace("{client_id}", self.settings.client_id) for name, value in parameters.items()}
+
+    @property
+    def resource(self) -> Mapping[str, str]:
+        """For whom tokens are asked, where settings say: in each request for a code or a token (RFC 8707 §2)."""
+        return {"resource": self.settings.resource} if self.settings.resource else {}
 
     def known_secrets(self, sent: Sequence[Secret]) -> list[Secret]:
         """What no text of ours may show."""
@@ -343,9 +351,17 @@ class OAuthClient:
         return wire.Expected(
             paths=paths,
             success_field=dialect.success_field,
-            token_types=dialect.token_types,
+            token_types=dialect.token_types if self.possession is None else (TYPE,),
             error_codes=dialect.error_codes,
             scope_field=dialect.granted_parameter,
             separators=dialect.granted_separators,
             lifetime=dialect.lifetime,
         )
+
+
+def _wants_nonce(response: Response) -> bool:
+    """Whether it is refused for the nonce alone (RFC 9449 §8)."""
+    try:
+        return read_object(response.body, response.header("content-type")).get("error") == "use_dpop_nonce"
+    except ValueError:
+        return False

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from valetkey.errors import MissingSetting
+from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.oauth.notes import Notes
 from valetkey.providers.base import Provider
 from valetkey.providers.endpoints import override
@@ -32,6 +32,7 @@ class ClientSettings:
         subject: for whom a service account acts, where it acts for somebody.
         audience, resource: for whom tokens are asked (RFC 8693 §2.1, RFC 8707 §2), where settings say.
         issuer: whose metadata names the endpoints (RFC 8414).
+        userinfo_url: where it is asked whose an account is, instead of the entry's; empty: nowhere.
         device_url, par_url, registration_url: endpoints instead of the catalogue's.
         dpop: whether tokens are bound to a key of ours (RFC 9449), instead of the entry's word.
     """
@@ -57,6 +58,7 @@ class ClientSettings:
     device_url: str | None = None
     par_url: str | None = None
     registration_url: str | None = None
+    userinfo_url: str | None = None
     dpop: bool | None = None
 
     @property
@@ -80,6 +82,7 @@ class Clients:
         self._lookup = lookup
         self._lock = threading.Lock()
         self._notes: dict[str, Notes] = {}
+        self._keys: dict[bytes, tuple[str, str, ClientSettings]] = {}
 
     def of(self, provider: str) -> ClientSettings:
         """The settings of that provider; empty ones where there are none."""
@@ -89,6 +92,24 @@ class Clients:
         """What this process remembers of that provider."""
         with self._lock:
             return self._notes.setdefault(provider.name, Notes(provider.title))
+
+    def claim_key(self, provider: Provider, fingerprint: bytes, *, audience: str) -> None:
+        """Sign with that key for that server only: whoever has a signature by it must not be able to use it elsewhere.
+
+        Raises:
+            InvalidSetting: another provider's settings name the same key, for another server; names both.
+        """
+        settings = self.of(provider.name)
+        with self._lock:
+            name, known, then = self._keys.setdefault(fingerprint, (provider.name, audience, settings))
+            if known == audience:
+                return
+            if name != provider.name and self.of(name) == then:
+                raise InvalidSetting(
+                    f"auth.{name} and auth.{provider.name} sign with the same private key, for two servers. Each "
+                    "server gets a key of its own: make another one, and register its public half there."
+                )
+            self._keys[fingerprint] = (provider.name, audience, settings)
 
     def require(self, provider: Provider) -> ClientSettings:
         """The settings of that provider, with a client id.
@@ -127,6 +148,7 @@ class Clients:
             par_url=settings.par_url,
             registration_url=settings.registration_url,
             issuer=settings.issuer,
+            userinfo_url=settings.userinfo_url,
             client_auth=settings.client_auth,
             dpop=settings.dpop,
             values=settings.values,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from valetkey.errors import CouldNotTell, ProviderUnavailable, ValetkeyError
-from valetkey.oauth.discovery import discover, read_from, trust_of
+from valetkey.oauth.discovery import believed, discover, read_from, trust_of
 from valetkey.ports.world import Clock, Fetcher, Response, Trust
 from valetkey.protocol.foreign import JSON, read_object, shown
 from valetkey.protocol.jwk import VerifyingKey, fitting, read_key_set
@@ -40,9 +39,6 @@ RETRY = 10.0
 
 STALE = 86_400.0
 """Seconds for which the last good keys are used while the issuer cannot be asked."""
-
-_MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?(\d{1,10})\"?(?:$|[\s,])", re.IGNORECASE)
-_NOT_KEPT = re.compile(r"(?:^|[\s,])no-(?:cache|store)(?:$|[\s,=])", re.IGNORECASE)
 
 _log = logging.getLogger("valetkey")
 
@@ -162,7 +158,7 @@ class IssuerKeys:
             self._tell(whose, held, f"cannot be had: {error}")
         else:
             held.keys, held.chosen = keys, {}
-            held.fetched_at, held.life, held.failed = began, _life(answer), False
+            held.fetched_at, held.life, held.failed = began, believed(answer, least=SHORTEST_LIFE, most=LIFE), False
             self._tell(whose, held, *faults)
         finally:
             held.flight = None
@@ -198,14 +194,6 @@ def _choose(held: _Held, algorithm: str, kid: str | None) -> Sequence[VerifyingK
         if found:  # not what strangers make up: it would fill the memory
             held.chosen[algorithm, kid] = found
     return found or ()
-
-
-def _life(answer: Response) -> float:
-    """How long an answer is believed (RFC 9111 §5.2.2), within our bounds."""
-    control = answer.header("cache-control") or ""
-    told = _MAX_AGE.search(control)
-    seconds = 0.0 if _NOT_KEPT.search(control) else float(told[1]) if told else LIFE
-    return min(max(seconds, SHORTEST_LIFE), LIFE)
 
 
 def _unknown(whose: KeysOf) -> CouldNotTell:

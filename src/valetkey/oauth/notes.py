@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,9 @@ from valetkey.secret import Secret
 
 SKEW = 300.0
 """Seconds that a provider's clock may differ from ours before it is told."""
+
+NONCES = 100
+"""Servers of one provider whose nonces are remembered."""
 
 _log = logging.getLogger("valetkey")
 
@@ -23,6 +27,7 @@ class Notes:
         self._lock = threading.Lock()
         self._taken: Secret | None = None
         self._warned: set[str] = set()
+        self._nonces: dict[str, str] = {}
 
     def ordered(self, secrets: Sequence[Secret]) -> list[Secret]:
         """The client's secrets, the one first that the provider took last."""
@@ -34,6 +39,20 @@ class Notes:
         """The provider knows the client by that secret now."""
         with self._lock:
             self._taken = secret
+
+    def nonce(self, origin: str) -> str:
+        """What that server asked to have in proofs last (RFC 9449 §8); empty: nothing."""
+        with self._lock:
+            return self._nonces.get(origin, "")
+
+    def keep_nonce(self, origin: str, nonce: str) -> bool:
+        """Remember it; whether it is another one than before."""
+        with self._lock:
+            before = self._nonces.get(origin)
+            if before is None and len(self._nonces) >= NONCES:
+                self._nonces.clear()
+            self._nonces[origin] = nonce
+        return before is None or not hmac.compare_digest(before.encode("utf-8"), nonce.encode("utf-8"))
 
     def hear(self, date: str | None, *, now: float) -> None:
         """Warn once where the provider's clock is far from ours; lifetimes count on ours, from the answer on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -88,6 +88,40 @@ def authorization_url(
             f"The authorization endpoint cannot be used: {fault}. Expected https://host/path; correct the "
             "authorize_url of this provider."
         )
+    parameters = authorization_parameters(
+        client_id=client_id,
+        redirect_uri=redirect_uri,
+        state=state,
+        verifier=verifier,
+        scopes=scopes,
+        scope_parameter=scope_parameter,
+        scope_separator=scope_separator,
+    )
+    parameters_of_endpoint = parse_qsl(urlsplit(endpoint).query, keep_blank_values=True)
+    _check(parameters, parameters_of_endpoint)
+    parameters = _with_extra(parameters, extra)
+    for name, _ in parameters_of_endpoint:
+        parameters.pop(name, None)
+    joint = "&" if parameters_of_endpoint else "?"
+    return f"{endpoint.rstrip('?&')}{joint}{urlencode(parameters, quote_via=quote)}"
+
+
+def authorization_parameters(
+    *,
+    client_id: str,
+    redirect_uri: str,
+    state: str,
+    verifier: str | None,
+    scopes: AbstractSet[str],
+    scope_parameter: str,
+    scope_separator: str,
+    extra: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What an authorization request says, wherever it is put; the arguments are those of :func:`authorization_url`.
+
+    Raises:
+        InvalidSetting: an extra parameter contradicts a standard one.
+    """
     parameters = {
         "response_type": "code",
         "client_id": client_id,
@@ -98,20 +132,21 @@ def authorization_url(
         parameters |= {"code_challenge": challenge_of(verifier), "code_challenge_method": "S256"}
     if scopes and scope_parameter:
         parameters[scope_parameter] = scope_separator.join(sorted(scopes))
-    parameters_of_endpoint = parse_qsl(urlsplit(endpoint).query, keep_blank_values=True)
-    given = [*parameters_of_endpoint, *(extra or {}).items()]
+    return _with_extra(parameters, extra)
+
+
+def _with_extra(parameters: dict[str, str], extra: Mapping[str, str] | None) -> dict[str, str]:
+    _check(parameters, (extra or {}).items())
+    return {**parameters, **(extra or {})}
+
+
+def _check(parameters: Mapping[str, str], given: Iterable[tuple[str, str]]) -> None:
     clashing = sorted({name for name, value in given if parameters.get(name, value) != value})
     if clashing:
         raise InvalidSetting(
             f"The authorization request sets {', '.join(clashing)} itself: leave it out of the endpoint and "
             "of authorize_parameters."
         )
-    for name, value in (extra or {}).items():
-        parameters.setdefault(name, value)
-    for name, _ in parameters_of_endpoint:
-        parameters.pop(name, None)
-    joint = "&" if parameters_of_endpoint else "?"
-    return f"{endpoint.rstrip('?&')}{joint}{urlencode(parameters, quote_via=quote)}"
 
 
 def judge_callback(parameters: Sequence[tuple[str, str]], *, issuer: str, iss_promised: bool) -> str:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jws as signing
 from joserfc.jwk import ECKey
 
-from valetkey.errors import InvalidSetting, Unauthenticated
+from valetkey.errors import Unauthenticated
 from valetkey.protocol import jws
 from valetkey.protocol.jwk import ASYMMETRIC, read_key
 from valetkey.secret import Secret
@@ -36,6 +35,8 @@ _THUMBED: Mapping[str, tuple[str, ...]] = {"EC": ("crv", "kty", "x", "y"), "RSA"
     "OKP": ("crv", "kty", "x")
 }
 _PORTS = {"https": 443, "http": 80}
+# Of P-256 (SP 800-186 §3.2.1.3).
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +52,8 @@ class Proven:
     proof_id: str = field(repr=False)
 
 
-def new_key() -> Secret:
-    """A key of P-256, PEM. One for each connection: a token that is stolen is of no use without it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Secret(pem.decode())
-
-
 def make_proof(
-    key: Secret,
+    seed: Secret,
     *,
     method: str,
     url: str,
@@ -68,28 +62,19 @@ def make_proof(
     nonce: str = "",
     token: Secret | None = None,
 ) -> str:
-    """A proof for one request (RFC 9449 §4.2).
+    """A proof for one request (RFC 9449 §4.2), signed with ES256.
 
     Args:
-        key: of ``new_key``.
+        seed: 32 random bytes in base64url, of which the key is made: one for each connection.
         method: of the request.
         url: of the request; its query and fragment are left out.
         now: seconds since the epoch.
         proof_id: never used before.
         nonce: what the server asked for; empty: nothing.
         token: the access token that goes along; None at a token endpoint.
-
-    Raises:
-        InvalidSetting: the key is none of P-256.
     """
-    try:
-        private = serialization.load_pem_private_key(key.reveal().encode(), password=None)
-    except ValueError:
-        private = None
-    if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != ec.SECP256R1.name:
-        raise InvalidSetting("The key to which the token is bound cannot be read. Connect the account again.")
-    made = ECKey.import_key(private)
-    header = {"typ": TYPE, "alg": "ES256", "jwk": made.as_dict(private=False)}
+    key = _key(seed)
+    header = {"typ": TYPE, "alg": "ES256", "jwk": key.as_dict(private=False)}
     claims: dict[str, Any] = {"htm": method.upper(), "htu": _target(url), "iat": int(now), "jti": proof_id}
     if nonce:
         claims["nonce"] = nonce
@@ -97,7 +82,18 @@ def make_proof(
         claims["ath"] = _hash(token.reveal())
     payload = json.dumps(claims, separators=(",", ":")).encode()
     registry = signing.JWSRegistry(algorithms=["ES256"], strict_check_header=False)
-    return signing.serialize_compact(header, payload, made, registry=registry)
+    return signing.serialize_compact(header, payload, key, registry=registry)
+
+
+def key_thumbprint(seed: Secret) -> str:
+    """The thumbprint of that key, for the parameter ``dpop_jkt`` of an authorization request (RFC 9449 §10)."""
+    return thumbprint_of(_key(seed).as_dict(private=False))
+
+
+def _key(seed: Secret) -> ECKey:
+    """The key of P-256 that 256 random bits stand for (FIPS 186-5 A.2.1, from a hash of 512 bits)."""
+    drawn = int.from_bytes(hashlib.sha512(f"valetkey dpop {seed.reveal()}".encode()).digest())
+    return ECKey.import_key(ec.derive_private_key(drawn % (_ORDER - 1) + 1, ec.SECP256R1()))
 
 
 def judge_proof(proof: str, *, method: str, url: str, token: Secret, now: float) -> Proven:

@@ -75,6 +75,7 @@ VERDICTS: Mapping[str, Verdict] = {
     "invalid_grant": Verdict.FINAL,
     "invalid_client": Verdict.CONFIGURATION,
     "unauthorized_client": Verdict.CONFIGURATION,
+    "invalid_target": Verdict.CONFIGURATION,  # RFC 8707 §2: the resource in settings is none that it knows
 }
 
 
@@ -123,7 +124,8 @@ class Expected:
         paths: where the token object may be, by the keys that lead there; the first with a token is taken.
         success_field: a member that must be true; empty: none.
         token_types: what is usable as a bearer token, lower case; an empty one: the answer may leave it out.
-        error_codes: the provider's own codes, each with the standard's.
+        error_codes: the provider's own codes, each with the standard's. Where an answer has none, the resource of the
+            first of its ``errors`` is one (Strava), and else its message.
         scope_field: the name of the granted scopes.
         separators: characters that part them.
         lifetime: seconds, where the answer does not say.
@@ -167,7 +169,7 @@ def code_request(
     standard = {"grant_type": "authorization_code", "code": code.reveal(), "redirect_uri": redirect_uri}
     if verifier is not None:
         standard["code_verifier"] = verifier.reveal()
-    return _request(standard, proof, extras or Extras())
+    return token_request(standard, proof, extras or Extras())
 
 
 def refresh_request(*, refresh_token: Secret, proof: Proof, extras: Extras | None = None) -> TokenRequest:
@@ -176,21 +178,28 @@ def refresh_request(*, refresh_token: Secret, proof: Proof, extras: Extras | Non
     Raises:
         InvalidSetting: an extra parameter contradicts one of the standard's.
     """
-    return _request({"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}, proof, extras or Extras())
+    return token_request(
+        {"grant_type": "refresh_token", "refresh_token": refresh_token.reveal()}, proof, extras or Extras()
+    )
 
 
-def client_credentials_request(*, scope: str, proof: Proof) -> TokenRequest:
+def client_credentials_request(*, scope: str, proof: Proof, extras: Extras | None = None) -> TokenRequest:
     """Ask for a token for the client itself (RFC 6749 §4.4.2); an empty scope is not sent (§3.3)."""
     scopes = {"scope": scope} if scope else {}
-    return _request({"grant_type": "client_credentials", **scopes}, proof, Extras())
+    return token_request({"grant_type": "client_credentials", **scopes}, proof, extras or Extras())
 
 
 def revocation_request(*, token: Secret, hint: str, proof: Proof) -> TokenRequest:
     """Ask to revoke a token; ``hint`` is ``access_token`` or ``refresh_token`` (RFC 7009 §2.1)."""
-    return _request({"token": token.reveal(), "token_type_hint": hint}, proof, Extras())
+    return token_request({"token": token.reveal(), "token_type_hint": hint}, proof, Extras())
 
 
-def _request(standard: Mapping[str, str], proof: Proof, extras: Extras) -> TokenRequest:
+def token_request(standard: Mapping[str, str], proof: Proof, extras: Extras) -> TokenRequest:
+    """A request to a token or revocation endpoint.
+
+    Raises:
+        InvalidSetting: an extra parameter contradicts one of the standard's.
+    """
     parameters = {**standard, **proof.parameters}
     clashing = sorted(name for name, value in extras.parameters.items() if parameters.get(name, value) != value)
     if clashing:
@@ -258,6 +267,14 @@ def judge_revocation(
     return _refused(answer.status, members, expected, secrets)
 
 
+def judge_members(
+    answer: HttpAnswer, *, expected: Expected, now: float, secrets: Sequence[Secret] = ()
+) -> Mapping[str, Any] | Refusal:
+    """The members of a successful answer of another endpoint that clients prove themselves at."""
+    members = _read(answer, now)
+    return members if isinstance(members, Refusal) else _refused(answer.status, members, expected, secrets) or members
+
+
 def included(scopes: AbstractSet[str], implies: Mapping[str, Collection[str]]) -> frozenset[str]:
     """These scopes, with all that they include."""
     found: set[str] = set()
@@ -294,8 +311,9 @@ def _refused(status: int, members: Mapping[str, Any], expected: Expected, secret
     if not code and not failed and status < _REFUSED:
         return None
     if not code:
-        code, description = _first(members, "status", "code"), _first(members, "message")
-    standard = expected.error_codes.get(code, code)
+        code, description = _first(members, "status", "code") or _resource(members), _first(members, "message")
+    # Where there is no code at all, the message may stand for one (Twitch).
+    standard = expected.error_codes.get(code or description, code)
     said = ": ".join(filter(None, (code or f"status {status}", description)))
     return Refusal(
         verdict=VERDICTS.get(standard, Verdict.UNCLEAR),
@@ -312,6 +330,12 @@ def _error(members: Mapping[str, Any]) -> tuple[str, str]:
     if isinstance(error, bool | int | float):
         error = str(error) if error else ""
     return error if isinstance(error, str) else "", _first(members, "error_description", "message")
+
+
+def _resource(members: Mapping[str, Any]) -> str:
+    """What the first of several errors is about."""
+    errors = members.get("errors")
+    return _first(errors[0], "resource") if isinstance(errors, list) and errors and isinstance(errors[0], dict) else ""
 
 
 def _first(members: Mapping[str, Any], *names: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from valetkey.model.needs import Need, Needs
 from valetkey.ports.world import Streamed, Streamer, StreamRequest
 from valetkey.scrub import Scrubber
 from valetkey.tools.openapi.answer import OperationFailed, named
-from valetkey.tools.openapi.placing import place
+from valetkey.tools.openapi.placing import heard_nonce, place, proofs
 from valetkey.tools.openapi.security import Bound, Security, Spot
 from valetkey.tools.proxy_rules import checked_query, checked_target, kept_headers, origin_for, trust_of
 
@@ -105,6 +105,7 @@ class ProxyTool:
         finder: knows the provider's addresses.
         deadline: seconds until the head of the answer.
         account: which account was lent, by its name at the provider or its connection's id; empty: whichever is there.
+        scopes: what was lent of it: an account that nobody connected is asked for with these.
 
     Attributes:
         error: why there is no answer.
@@ -123,10 +124,11 @@ class ProxyTool:
         finder: Finder,
         deadline: float = 300.0,
         account: str = "",
+        scopes: Collection[str] = (),
     ) -> None:
         self.name = name
         self.deadline = deadline
-        self.needs = Needs(((Need(provider=provider),),))
+        self.needs = Needs(((Need(provider=provider, scopes=frozenset(scopes)),),))
         self.schema: Mapping[str, Any] = {"type": "object"}
         self.error: ValetkeyError | None = None
         self.refusal: Refusal | None = None
@@ -180,7 +182,7 @@ class ProxyTool:
                 method=request.method,
                 url=origin + path,
                 trust=trust_of(provider, origin),
-                headers=headers,
+                headers={**headers, **proofs(lent, request.method, origin + path, headers)},
                 body=request.body,
                 length=request.length,
             )
@@ -190,6 +192,8 @@ class ProxyTool:
             raise ExchangeFailed("The provider answered with another protocol than HTTP.", sent=True)
         scrubber, url = Scrubber(lent.secrets), origin + request.path
         if streamed.status == UNAUTHORIZED:
+            nonce = next((value for name, value in streamed.headers if name == "dpop-nonce"), None)
+            heard_nonce(lent, origin + path, nonce)
             self.refusal = await _read(streamed, scrubber, url)
             raise OperationFailed(named(UNAUTHORIZED), status_code=UNAUTHORIZED, url=url)
         return ProxyAnswer(streamed, scrubber, url=url)

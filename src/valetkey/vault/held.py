@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from valetkey.model.connections import key_id_of
 from valetkey.model.interactions import Interaction
+from valetkey.ports.registrations import ClientStore
 from valetkey.ports.stores import (
     AuditStore,
     ConnectionStore,
@@ -41,6 +42,7 @@ class Held:
     """Rows that one key sealed, and what else needs it.
 
     Attributes:
+        clients: that we registered at providers.
         variables: of workspaces.
         waiting: renewed connections on this machine's disk that the database does not have yet.
         tokens: tokens of ours, good still, that it signed or hashed: without it they end at once.
@@ -50,6 +52,7 @@ class Held:
     connections: int = 0
     interactions: int = 0
     revocations: int = 0
+    clients: int = 0
     variables: int = 0
     waiting: int = 0
     tokens: int = 0
@@ -63,7 +66,7 @@ class Held:
     @property
     def total(self) -> int:
         """All that it sealed."""
-        return self.connections + self.interactions + self.revocations + self.variables + self.waiting
+        return self.connections + self.interactions + self.revocations + self.clients + self.variables + self.waiting
 
 
 class Holdings:
@@ -75,6 +78,7 @@ class Holdings:
         connections: ConnectionStore,
         interactions: InteractionStore,
         revocations: RevocationStore,
+        clients: ClientStore,
         workspaces: WorkspaceStore,
         tokens: TokenStore,
         audit: AuditStore,
@@ -84,6 +88,7 @@ class Holdings:
         self._connections = connections
         self._interactions = interactions
         self._revocations = revocations
+        self._clients = clients
         self._workspaces = workspaces
         self._tokens = tokens
         self._audit = audit
@@ -111,6 +116,9 @@ class Holdings:
         revocations: Counter[str] = Counter()
         async for owed in pages(self._revocations.page):
             revocations.update(key_id_of(row.sealed) for row in owed)
+        clients: Counter[str] = Counter()
+        async for registered in pages(self._clients.page):
+            clients.update(key_id_of(row.sealed) for row in registered)
         shared: Counter[str] = Counter()
         async for places in pages(self._workspaces.page):
             for place in places:
@@ -118,17 +126,19 @@ class Holdings:
         waiting = Counter(key_id_of(connection.sealed) for connection, _ in self._journal.entries())
         tokens = await self._tokens.key_ids(now=self._clock.now() - STILL_TAKEN)
         audit = await self._audit.key_ids()
+        sealed = (connections, interactions, revocations, clients, shared, waiting)
         return {
             key_id: Held(
                 connections=connections[key_id],
                 interactions=interactions[key_id],
                 revocations=revocations[key_id],
+                clients=clients[key_id],
                 variables=shared[key_id],
                 waiting=waiting[key_id],
                 tokens=tokens.get(key_id, 0),
                 audit=key_id in audit,
             )
-            for key_id in sorted({*connections, *interactions, *revocations, *shared, *waiting, *tokens, *audit})
+            for key_id in sorted(set().union(*sealed, tokens, audit))
         }
 
 

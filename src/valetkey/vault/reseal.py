@@ -13,13 +13,15 @@ from valetkey.errors import KeyUnavailable, VaultError
 from valetkey.model.connections import Connection, Sealed, key_id_of
 from valetkey.model.events import Resealed, Unreadable
 from valetkey.model.interactions import Interaction
+from valetkey.model.registrations import Registration
 from valetkey.model.revocations import Revocation
 from valetkey.ports.messages import Recorder
+from valetkey.ports.registrations import ClientStore
 from valetkey.ports.stores import ConnectionStore, InteractionStore, LeaderStore, RevocationStore, WorkspaceStore
 from valetkey.ports.world import Clock, Entropy
 from valetkey.vault import variables
 from valetkey.vault.held import keys_of, pages
-from valetkey.vault.seal import Sealer
+from valetkey.vault.seal import Sealer, registered_at
 
 if TYPE_CHECKING:
     from valetkey.model.workspaces import WorkspaceInfo
@@ -103,6 +105,7 @@ class Resealer:
         connections: ConnectionStore,
         interactions: InteractionStore,
         revocations: RevocationStore,
+        clients: ClientStore,
         workspaces: WorkspaceStore,
         leaders: LeaderStore,
         sealer: Sealer,
@@ -113,6 +116,7 @@ class Resealer:
         self._connections = connections
         self._interactions = interactions
         self._revocations = revocations
+        self._clients = clients
         self._workspaces = workspaces
         self._leaders = leaders
         self._sealer = sealer
@@ -163,6 +167,7 @@ class Resealer:
             if thorough:
                 await self._reseal_interactions(tally, newest)
                 await self._reseal_revocations(tally, newest)
+                await self._reseal_clients(tally, newest)
                 await self._reseal_workspaces(tally, newest)
                 self._clean = (newest, self._clock.monotonic())
             if not tally.raced and keyring.newest == newest:
@@ -183,6 +188,8 @@ class Resealer:
             found += sum(bool(keys_of(interaction) - {newest}) for interaction in asked)
         async for rows in pages(self._revocations.page):
             found += sum(key_id_of(row.sealed) != newest for row in rows)
+        async for clients in pages(self._clients.page):
+            found += sum(key_id_of(row.sealed) != newest for row in clients)
         async for places in pages(self._workspaces.page):
             found += sum(bool(variables.keys_of(place.config).keys() - {newest}) for place in places)
         return found
@@ -233,6 +240,24 @@ class Resealer:
             self._fail(tally, "revocation", row.id, (row.sealed,), error)
             return False
         done = await self._revocations.reseal(row, sealed)
+        tally.raced += not done
+        return done
+
+    async def _reseal_clients(self, tally: _Tally, newest: str) -> None:
+        async for rows in pages(self._clients.page):
+            count = 0
+            for row in rows:
+                if key_id_of(row.sealed) != newest:
+                    count += await self._reseal_client(tally, row)
+            await self._step(tally, count)
+
+    async def _reseal_client(self, tally: _Tally, row: Registration) -> bool:
+        try:
+            sealed = self._sealer.reseal(row.sealed, registered_at(row.id))
+        except VaultError as error:
+            self._fail(tally, "client", row.id, (row.sealed,), error)
+            return False
+        done = await self._clients.reseal(row, sealed)
         tally.raced += not done
         return done
 

@@ -204,6 +204,11 @@ def _revocation(revocation_id: str, owner: Owner, provider: str) -> Bound:
     return ("revocation", owner.workspace, owner.issuer, owner.subject, revocation_id, provider)
 
 
+def registered_at(registration_id: str) -> Bound:
+    """The place of a client that we registered: nobody's workspace."""
+    return ("client", "", registration_id)
+
+
 def _held(credential: Credential) -> Secret:
     held: dict[str, object] = {"access_token": credential.access_token.reveal()}
     if credential.refresh_token is not None:
@@ -213,6 +218,8 @@ def _held(credential: Credential) -> Secret:
     held["token_type"] = credential.token_type
     if credential.client_id:
         held["client_id"] = credential.client_id
+    if credential.dpop_key is not None:
+        held["dpop_key"] = credential.dpop_key.reveal()
     if credential.subject is not None:
         whose = credential.subject
         held["subject"] = {"iss": whose.issuer, "sub": whose.subject, "aud": sorted(whose.audience)}
@@ -226,7 +233,7 @@ def _held(credential: Credential) -> Secret:
 def _credential(plain: bytes) -> Credential:
     held = _parsed(plain)
     try:
-        refresh, context = held.get("refresh_token"), held.get("context")
+        refresh, context, bound = held.get("refresh_token"), held.get("context"), held.get("dpop_key")
         return Credential(
             access_token=Secret(held["access_token"]),
             refresh_token=None if refresh is None else Secret(refresh),
@@ -234,6 +241,7 @@ def _credential(plain: bytes) -> Credential:
             token_type=held["token_type"],
             client_id=held.get("client_id", ""),
             subject=_subject(held.get("subject")),
+            dpop_key=None if bound is None else Secret(bound),
             context_class=held.get("context_class"),
             context=None if context is None else Secret(context),
         )

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import TypedDict
+from urllib.parse import quote
 
-from valetkey.connections.at_provider import OAuth2Base, World
+from valetkey.connections.at_provider import OAuth2Personal, scopes_to_ask
 from valetkey.connections.handler import Begun, Flow
-from valetkey.errors import AuthRefused, RefreshFailed
+from valetkey.errors import AuthRefused
 from valetkey.model.connections import Credential, Grant
-from valetkey.oauth.client import FAILED, OAuthClient
-from valetkey.protocol.authorize import authorization_url, judge_callback
-from valetkey.protocol.token import TokenAnswer
-from valetkey.providers.base import HandlerEntry, OAuth2, Provider
+from valetkey.oauth.client import OAuthClient
+from valetkey.oauth.pushing import push
+from valetkey.oauth.refusals import INVALID_TARGET, invalid_target
+from valetkey.protocol.authorize import authorization_parameters, authorization_url, judge_callback
 from valetkey.secret import Secret
 
 
-class OAuth2Handler(OAuth2Base):
+class OAuth2Handler(OAuth2Personal):
     """An account connected by the authorization code grant (RFC 6749 §4.1) with PKCE (RFC 7636)."""
-
-    def __init__(self, *, provider: Provider, entry: HandlerEntry, world: World) -> None:
-        super().__init__(provider=provider, entry=entry, world=world)
-        self.revocation_ends_all = entry.oauth2 is not None and entry.oauth2.revocation_ends_all
 
     async def begin(self, flow: Flow) -> Begun:
         """Make the link to the provider's own page.
@@ -30,36 +27,46 @@ class OAuth2Handler(OAuth2Base):
             MissingSetting: this provider has no client id, or no value for a placeholder, in settings.
             InvalidSetting: its endpoints cannot be used.
         """
-        return self._link(flow, await self.client(), self.world.entropy.token(32))
+        client = await self.client(redirect_uri=flow.redirect_uri, look=True)
+        key = self.world.entropy.token(32) if client.oauth2.dpop else ""
+        return self._link(flow, client, self.world.entropy.token(32), key)
 
     async def reopen(self, flow: Flow, private: Mapping[str, str]) -> Begun | None:
         """The same state and verifier, so that a link opened before still finishes; more scopes."""
-        client = await self.client()
+        client = await self.client(redirect_uri=flow.redirect_uri)
         if _fixed(client) != _as_begun(private):
             return None
-        return self._link(flow, client, private["verifier"])
+        return self._link(flow, client, private["verifier"], private.get("dpop_key", ""))
 
     def judge(self, private: Mapping[str, str], parameters: Sequence[tuple[str, str]]) -> Mapping[str, str]:
         """The code of a callback that the provider of this flow sent (RFC 6749 §4.1.2, RFC 9207 §2.4)."""
         promised = private["iss_in_callback"] == "yes"
-        return {"code": judge_callback(parameters, issuer=private["issuer"], iss_promised=promised)}
+        try:
+            return {"code": judge_callback(parameters, issuer=private["issuer"], iss_promised=promised)}
+        except AuthRefused as refused:
+            if ("error", INVALID_TARGET) not in parameters:
+                raise
+            raise AuthRefused(invalid_target(self.provider, str(refused))) from None
 
     async def finish(self, flow: Flow, private: Mapping[str, str], answer: Mapping[str, str]) -> Grant:
         """Exchange the code, at the endpoint that was fixed when the flow began."""
-        client = await self.client()
+        client = await self.client(redirect_uri=private["redirect_uri"])
         if _fixed(client) != _as_begun(private):
             # RFC 9700 §4.4: a code goes only to the server that it came from.
             raise AuthRefused(
                 f"The settings of {self.provider.title} changed while the sign-in was open, so nothing was sent. "
                 "Ask for a new link."
             )
-        given = await client.exchange(
-            code=Secret(answer["code"]),
-            redirect_uri=private["redirect_uri"],
-            verifier=Secret(private["verifier"]) if client.oauth2.pkce else None,
-            asked=_to_ask(flow, client.oauth2),
-        )
-        return self._grant(
+        key = _key(private)
+        client = self.holding(client, key)
+        async with self.refused(client, _ask_again):
+            given = await client.exchange(
+                code=Secret(answer["code"]),
+                redirect_uri=private["redirect_uri"],
+                verifier=Secret(private["verifier"]) if client.oauth2.pkce else None,
+                asked=scopes_to_ask(flow.scopes, client.oauth2),
+            )
+        return self.granted(
             given,
             Credential(
                 access_token=given.access_token,
@@ -67,79 +74,86 @@ class OAuth2Handler(OAuth2Base):
                 token_type=given.token_type,
                 client_id=client.settings.client_id,
                 subject=given.subject,
+                dpop_key=key,
             ),
         )
 
-    def check_refresh(self, credential: Credential) -> None:
-        """A refresh token is the client's that it was issued to (RFC 6749 §6): another one's is not sent.
-
-        Raises:
-            MissingSetting, InvalidSetting: this program's own settings do not do; another one's may.
-        """
-        self.world.clients.require(self.provider)
-        self.settled()
-        ours = self.world.clients.of(self.provider.name).client_id
-        if credential.client_id and ours and credential.client_id != ours:
-            raise RefreshFailed(
-                f"{FAILED} This {self.provider.title} account was connected with another client id than the one that "
-                f"auth.{self.provider.name}.client_id names. Use that one, or connect the account again."
+    async def start(self, flow: Flow, private: Mapping[str, str]) -> str:
+        """Push the request, and give the link that opens it (RFC 9126)."""
+        client = self.holding(await self.client(redirect_uri=private["redirect_uri"]), _key(private))
+        par = client.oauth2.par
+        if par is None or _fixed(client) != _as_begun(private):
+            raise AuthRefused(
+                f"The settings of {self.provider.title} changed while the sign-in was open. Ask for a new link."
             )
-
-    async def refresh(self, credential: Credential, scopes: frozenset[str]) -> Grant:
-        """Renew. Where the answer brings no new refresh token, the old one stays (RFC 6749 §6)."""
-        if credential.refresh_token is None:
-            raise RefreshFailed(f"{FAILED} {self.provider.title} gave no refresh token.")
-        client = await self.client()
-        given = await client.refresh(
-            refresh_token=credential.refresh_token,
-            held=scopes,
-            subject=credential.subject,
-            secrets=[credential.access_token],
+        parameters = authorization_parameters(
+            **_request(flow, client, private["verifier"], redirect_uri=private["redirect_uri"])
         )
-        return self._grant(
-            given,
-            replace(
-                credential,
-                access_token=given.access_token,
-                refresh_token=given.refresh_token or credential.refresh_token,
-                token_type=given.token_type,
-                subject=credential.subject or given.subject,
-            ),
-        )
+        async with self.refused(client, _ask_again):
+            return await push(client, par, parameters)
 
-    async def revoke(self, credential: Credential) -> bool:
-        """Revoke the refresh token, then the access token: not every server ends both with one (RFC 7009 §2.1)."""
-        client = await self.client()
-        if credential.refresh_token is not None:
-            await client.revoke(token=credential.refresh_token, hint="refresh_token")
-        return await client.revoke(token=credential.access_token, hint="access_token")
-
-    def _link(self, flow: Flow, client: OAuthClient, verifier: str) -> Begun:
+    def _link(self, flow: Flow, client: OAuthClient, verifier: str, key: str) -> Begun:
+        client = self.holding(client, Secret(key) if key else None)
         oauth2 = client.oauth2
+        # Built in any case: what cannot be asked is told now.
         url = authorization_url(
             oauth2.authorize.url,
             operator=oauth2.authorize.operator,
-            client_id=client.settings.client_id,
-            redirect_uri=flow.redirect_uri,
-            state=flow.state,
-            verifier=verifier if oauth2.pkce else None,
-            scopes=_to_ask(flow, oauth2),
-            scope_parameter=oauth2.scope_parameter,
-            scope_separator=oauth2.scope_separator,
-            extra=oauth2.authorize_parameters,
+            **_request(flow, client, verifier, redirect_uri=flow.redirect_uri),
         )
+        if oauth2.par is not None:
+            url = f"{flow.pages}/auth/{self.provider.name}/oauth2/start?state={quote(flow.state, safe='')}"
         private = {
             **_fixed(client),
             "verifier": verifier,
+            "dpop_key": key,
             "redirect_uri": flow.redirect_uri,
             "issuer": oauth2.issuer,
             "iss_in_callback": "yes" if oauth2.iss_in_callback else "no",
+            "par": oauth2.par.url if oauth2.par else "",
         }
         return Begun(url=url, private=private)
 
-    def _grant(self, given: TokenAnswer, credential: Credential) -> Grant:
-        expires_at = None if given.lifetime is None else self.world.clock.now() + given.lifetime
-        return Grant(credential=credential, scopes=given.scopes, expires_at=expires_at)
+
+def _key(private: Mapping[str, str]) -> Secret | None:
+    """What the key is made of to which this flow's token will be bound; flows of before have none."""
+    key = private.get("dpop_key", "")
+    return Secret(key) if key else None
+
+
+def _ask_again(why: str) -> AuthRefused:
+    return AuthRefused(f"{why} Ask for a new link.")
+
+
+class _Request(TypedDict):
+    client_id: str
+    redirect_uri: str
+    state: str
+    verifier: str | None
+    scopes: frozenset[str]
+    scope_parameter: str
+    scope_separator: str
+    extra: Mapping[str, str]
+
+
+def _request(flow: Flow, client: OAuthClient, verifier: str, *, redirect_uri: str) -> _Request:
+    """What is asked, in whichever way."""
+    oauth2 = client.oauth2
+    return _Request(
+        client_id=client.settings.client_id,
+        redirect_uri=redirect_uri,
+        state=flow.state,
+        verifier=verifier if oauth2.pkce else None,
+        scopes=scopes_to_ask(flow.scopes, oauth2),
+        scope_parameter=oauth2.scope_parameter,
+        scope_separator=oauth2.scope_separator,
+        extra={
+            **client.named(oauth2.authorize_parameters),
+            **client.resource,
+            # RFC 9449 §10: the code is of no use without our key either.
+            **({"dpop_jkt": client.possession.thumbprint} if client.possession else {}),
+        },
+    )
 
 
 def _fixed(client: OAuthClient) -> dict[str, str]:
@@ -149,7 +163,3 @@ def _fixed(client: OAuthClient) -> dict[str, str]:
 
 def _as_begun(private: Mapping[str, str]) -> dict[str, str]:
     return {"token_url": private["token_url"], "client_id": private["client_id"]}
-
-
-def _to_ask(flow: Flow, oauth2: OAuth2) -> frozenset[str]:
-    return flow.scopes | oauth2.refresh_scopes if flow.scopes else flow.scopes

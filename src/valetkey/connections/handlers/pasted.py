@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
-from valetkey.connections.handler import Begun, Flow, Handler, basic
+from valetkey.connections.handler import Begun, Flow, Handler, basic, placed
 from valetkey.connections.variables import ACCESS_TOKEN, filled, mapping_of
+from valetkey.connections.whose import Whose, subject_of
 from valetkey.errors import InvalidAnswer, RefreshFailed
 from valetkey.model.calls import Loan
 from valetkey.model.connections import Credential, Grant
-from valetkey.providers.base import HandlerEntry, HandlerKind, PastedField, Provider
+from valetkey.providers.base import HandlerEntry, HandlerKind, PastedField, Provider, Userinfo
 from valetkey.secret import Secret
 
 LONGEST = 8192
@@ -24,6 +26,9 @@ PATHS: Mapping[HandlerKind, str] = {
     HandlerKind.KEY_PAIR: "keypair",
 }
 """The last part of the page's path, for each kind."""
+
+# No field's name begins so: what the provider said of the values, kept beside them until they are saved.
+_ACCOUNT, _SUBJECT, _NOTE = "=account", "=subject", "=note"
 
 _FIELDS: Mapping[HandlerKind, tuple[PastedField, ...]] = {
     HandlerKind.TOKEN: (PastedField(name="user_token", label="Token"),),
@@ -41,12 +46,16 @@ _FIELDS: Mapping[HandlerKind, tuple[PastedField, ...]] = {
 class PastedHandler(Handler):
     """An account connected by values that a person pastes into our page.
 
+    Args:
+        provider, entry: what the catalogue says, settled.
+        whose: tries the values at the provider, where the entry says how; None: they are kept untried.
+
     Attributes:
         kind: which page asks for them.
         fields: what it asks for, in order: the entry's, else the usual ones of its kind.
     """
 
-    def __init__(self, *, provider: Provider, entry: HandlerEntry) -> None:
+    def __init__(self, *, provider: Provider, entry: HandlerEntry, whose: Whose | None = None) -> None:
         self.name = entry.name
         self.provider = provider
         self.scoped = False
@@ -54,6 +63,7 @@ class PastedHandler(Handler):
         self.kind = entry.kind
         self.fields = entry.fields or _FIELDS[entry.kind]
         self._entry = entry
+        self._whose = whose
 
     async def begin(self, flow: Flow) -> Begun:
         """Make the link to our own page."""
@@ -68,18 +78,37 @@ class PastedHandler(Handler):
         """
         return {field.name: self._value(field, parameters) for field in self.fields}
 
+    async def tried(self, answer: Mapping[str, str]) -> Mapping[str, str]:
+        """The values, with what the provider says of them, where its entry has a way to ask."""
+        if self._whose is None or self._entry.userinfo is None:
+            return answer
+        account, note = await self._whose.tried(self, self._credential(answer))
+        return {**answer, _ACCOUNT: account.name, _SUBJECT: account.subject, _NOTE: note}
+
+    async def asks(self) -> Userinfo | None:
+        """The entry's request."""
+        return self._entry.userinfo
+
     async def finish(self, flow: Flow, private: Mapping[str, str], answer: Mapping[str, str]) -> Grant:
         """Keep the values: a token as the access token, the others by their names.
 
         A user name and password are kept as the base64 of both, too (RFC 7617 §2).
         """
+        subject = subject_of(self._entry.userinfo, answer.get(_SUBJECT, ""))
+        return Grant(
+            credential=replace(self._credential(answer), subject=subject),
+            account=answer.get(_ACCOUNT) or None,
+            note=answer.get(_NOTE, ""),
+        )
+
+    def _credential(self, answer: Mapping[str, str]) -> Credential:
         values = {field.name: Secret(answer[field.name]) for field in self.fields}
         token = Secret("")
         if self.kind is HandlerKind.TOKEN:
             token = values.pop(ACCESS_TOKEN) if ACCESS_TOKEN in values else values[self.fields[0].name]
         if self.kind is HandlerKind.BASIC:
             values["basic"] = _basic(values["username"], values["password"])
-        return Grant(credential=Credential(access_token=token, fields=values))
+        return Credential(access_token=token, fields=values)
 
     async def refresh(self, credential: Credential, scopes: frozenset[str]) -> Grant:
         """Nothing renews a pasted value."""
@@ -96,9 +125,11 @@ class PastedHandler(Handler):
         return frozenset(mapping_of(self._entry, self.provider))
 
     def loan(self, credential: Credential) -> Loan:
-        """A token as a bearer token, a user name and password as Basic; how a key pair is used no header tells."""
-        pair = credential.fields.get("basic")
-        return basic(self.name, pair) if pair else super().loan(credential)
+        """A token where the provider takes it, a user name and password as Basic; a key pair no header holds."""
+        pair, token = credential.fields.get("basic"), credential.access_token
+        if pair:
+            return basic(self.name, pair)
+        return placed(self.name, token, self._entry.placement) if token else Loan(handler=self.name)
 
     def _value(self, field: PastedField, parameters: Sequence[tuple[str, str]]) -> str:
         given = [value for name, value in parameters if name == field.name]

@@ -109,6 +109,7 @@ class Foreign:
             user=user,
             token=parsed.fingerprint,
             keep=0.0 if possession else KEEP,  # each request has a proof of its own
+            exchangeable=possession is None,  # one that is bound is of use to its holder only
         )
 
     async def _check(self, possession: Possession, token: Secret, claims: Claims) -> None:

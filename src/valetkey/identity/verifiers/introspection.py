@@ -148,4 +148,5 @@ class Introspection:
             user=user,
             token=fingerprint(text),
             keep=KEEP,
+            exchangeable=True,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
@@ -77,6 +77,21 @@ def _is_met(bounds: tuple[Bound, ...], lent: Lent) -> bool:
     return True
 
 
+def proofs(lent: Lent, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """What goes on this one request besides, where it has a token that is bound to a key (RFC 9449 §7.1)."""
+    made: dict[str, str] = {}
+    for loan in lent.loans:
+        if loan.prover is not None and any(headers.get(name) == each.reveal() for name, each in loan.headers.items()):
+            made.update(loan.prover.headers(method, url))
+    return made
+
+
+def heard_nonce(lent: Lent, url: str, nonce: str | None) -> bool:
+    """Whether a refusal brought a nonce, with which a proof is another one (RFC 9449 §9)."""
+    new = [loan.prover.hear(url, nonce) for loan in lent.loans if loan.prover is not None]  # each of them hears it
+    return any(new)
+
+
 def _all_put(placed: Placed, bounds: tuple[Bound, ...], loans: tuple[Loan, ...]) -> bool:
     for bound, loan in zip(bounds, loans, strict=True):
         for spot in bound.spots:
@@ -89,6 +104,8 @@ def _put(placed: Placed, spot: Spot, loan: Loan) -> bool:
     """Put one loan where the scheme says; whether it has what goes there."""
     if spot.way == "all" or not spot.name:
         put = [_put_header(placed, name, value.reveal()) for name, value in loan.headers.items()]
+        for name, token in loan.query.items():
+            put.append(_put_key(placed, Spot(way="key", place="query", name=name), token.reveal()))
         return all(put)
     own = _header_of(loan, spot.name if spot.place == "header" else "")
     if spot.way == "key":

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from valetkey.errors import ExchangeFailed, InvalidArguments
 from valetkey.model.calls import Lent
 from valetkey.model.needs import Needs
-from valetkey.ports.world import Fetcher, Request, Trust
+from valetkey.ports.world import Fetcher, Request, Response, Trust
 from valetkey.tools.openapi.answer import OperationFailed, value_of
 from valetkey.tools.openapi.names import Paths
 from valetkey.tools.openapi.parameters import Shape
 from valetkey.tools.openapi.paths import Template, readings
-from valetkey.tools.openapi.placing import joined, parts_named, place
+from valetkey.tools.openapi.placing import heard_nonce, joined, parts_named, place, proofs
 from valetkey.tools.openapi.quick import Quick
 from valetkey.tools.openapi.request import Parts, parts_of
 from valetkey.tools.openapi.security import Security
@@ -23,6 +23,8 @@ from valetkey.tools.openapi.validate import check
 ACCEPT = "application/json, text/*;q=0.8, */*;q=0.5"
 MARGIN = 0.95
 """The part of a call's deadline that its request has, so that what came by then can be told."""
+
+UNAUTHORIZED = 401
 
 _PARTS = "request"
 
@@ -148,7 +150,7 @@ class OpenApiTool:
             whole=False,
         )
         try:
-            response = await target.exchange.fetch(request)
+            response = await self._sent(request, lent)
         except ExchangeFailed as error:
             if not error.late:
                 raise
@@ -158,3 +160,15 @@ class OpenApiTool:
         if heard is not None:
             heard(response.status)
         return value_of(response, url=shown, secrets=lent.secrets)
+
+    async def _sent(self, request: Request, lent: Lent) -> Response:
+        """The answer; once more where it only asks for another nonce in the proof (RFC 9449 §9)."""
+        for again in (False, True):
+            proof = proofs(lent, request.method, request.url, request.headers)
+            sending = replace(request, headers={**request.headers, **proof}) if proof else request
+            response = await self.target.exchange.fetch(sending)
+            if again or response.status != UNAUTHORIZED:
+                break
+            if not heard_nonce(lent, request.url, response.header("dpop-nonce")):
+                break
+        return response
