@@ -23,7 +23,7 @@ from valetkey.ports.world import Key, KeySource
 from valetkey.services.environs import Environs
 from valetkey.vault.reseal import TTL, WORK
 
-COUNTS = {"connections", "interactions", "revocations", "variables", "waiting", "tokens", "audit"}
+COUNTS = {"connections", "interactions", "revocations", "clients", "variables", "waiting", "tokens", "audit"}
 FIELDS = COUNTS | {"id", "source", "created_at", "here", "writes", "removable"}
 
 

@@ -106,7 +106,8 @@ def add_account(
         print(f"{plain(provider)} is described in {described.file}.")
     added = asyncio.run(accounts_of(system).add(chosen, owner_named(thread), name, values, instead=instead))
     reads = " and ".join(sorted(chosen.variable_names()))
-    print(f"{plain(_title(added))} is kept. A tool that asks for {plain(provider)} reads it as {plain(reads)}.")
+    whose = f" as {plain(added.account)}" if added.account else ""
+    print(f"{plain(_title(added))} is kept{whose}. A tool that asks for {plain(provider)} reads it as {plain(reads)}.")
     if not chosen.origins:
         print(f"{chosen.provider.title} has no address: Valetkey itself sends it nowhere.")
 
@@ -171,7 +172,9 @@ def reconnect_account(name: str, *, thread: str) -> None:
         need = Need(provider=before.provider, scopes=before.scopes, handler=before.handler)
         asked, handler = await system.connecting.again(before.owner, need, before.profile)
         ends = asked.expires_at
-        print(f"Open this link to connect {plain(_title(before))}:\n\n{system.connecting.url(asked)}\n")
+        invited = system.connecting.invitation(asked)
+        code = f"The code to enter there: {invited.user_code}\n" if invited.user_code else ""
+        print(f"Open this link to connect {plain(_title(before))}:\n\n{invited.url}\n{code}")
         print(f"Waiting for {WAIT / 60:g} minutes; Ctrl-C ends the wait, and the old account stays.", flush=True)
         return before, await system.answering.wait(asked, handler)
 

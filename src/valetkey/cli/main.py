@@ -12,11 +12,13 @@ from cyclopts import App, CycloptsError, Parameter
 from valetkey.cli.audit import audit
 from valetkey.cli.blocks import blocks
 from valetkey.cli.connections import connections
+from valetkey.cli.devtool import devtool
 from valetkey.cli.interactions import interactions
 from valetkey.cli.options import Json
 from valetkey.cli.output import print_error
 from valetkey.cli.serve import serve
 from valetkey.cli.tokens import apikeys, tokens
+from valetkey.cli.tools import tools
 from valetkey.cli.users import users
 from valetkey.entrypoints.render import exit_status
 from valetkey.errors import ValetkeyError
@@ -51,6 +53,8 @@ app.command(tokens)
 app.command(apikeys)
 app.command(blocks)
 app.command(audit)
+app.command(tools)
+app.command(devtool)
 vault = App(name="vault", help="The keys that seal what is stored.")
 app.command(vault)
 
@@ -70,11 +74,17 @@ def demo(*, auto: Annotated[bool, Parameter(negative="", show_default=False)] = 
 
 
 @providers.command(name="list")
-def list_(*, as_json: Json = False) -> None:
-    """List every provider: ours, and those of the project in the current folder."""
+def list_(word: str = "", /, *, as_json: Json = False) -> None:
+    """List every provider: ours, and those of the project in the current folder.
+
+    Parameters
+    ----------
+    word
+        Only those with this in their name, title or handlers, such as google or device.
+    """
     from valetkey.cli.providers import list_providers
 
-    list_providers(as_json=as_json)
+    list_providers(word, as_json=as_json)
 
 
 @providers.command(name="show")

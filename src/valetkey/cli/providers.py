@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from valetkey.cli.output import plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from valetkey.providers.base import HandlerEntry, Provider
+    from valetkey.providers.base import HandlerEntry, OAuth2, Provider
     from valetkey.providers.registry import Registry
 
 BUILT_IN = "built-in"
 
+_GRANTED = {
+    "device": "a code that the person enters elsewhere (RFC 8628)",
+    "client-credentials": "the program's own account (RFC 6749 §4.4)",
+    "token-exchange": "on behalf of the caller (RFC 8693)",
+    "service-account": "a signed assertion (RFC 7523)",
+}
 
-def list_providers(*, as_json: bool) -> None:
-    """Print every provider: ours, and those of the project in the current folder.
+
+def list_providers(word: str = "", *, as_json: bool) -> None:
+    """Print every provider, ours and those of the project in the current folder; or those that a word is in.
 
     Raises:
         InvalidSetting: a file of the project cannot be used.
+        UnknownProvider: the word is in none; not with ``as_json``, where that is an empty list.
     """
+    from valetkey.errors import UnknownProvider
+    from valetkey.providers.names import nearest, shown
+
     registry, files = _registry()
-    rows = [_row(registry.get(name), files) for name in registry.names()]
+    found = [provider for provider in map(registry.get, registry.names()) if _has(provider, word)]
     if as_json:
-        print_json(rows)
+        print_json([_row(provider, files) for provider in found])
         return
+    if not found:
+        raise UnknownProvider(
+            f"There is no provider with {shown(word)} in its name, title or handlers.{nearest(word, registry.names())} "
+            "`valetkey providers list` has them all; `valetkey devtool provider` begins one of your own."
+        )
+    rows = ((_row(provider, files), _handlers(provider)) for provider in found)
     print_table(
         ("name", "title", "connected by", "tools read"),
-        ((row["name"], row["title"], _ways(row), ", ".join(row["variables"])) for row in rows),
+        ((row["name"], row["title"], ", ".join(names), ", ".join(row["variables"])) for row, names in rows),
     )
 
 
@@ -45,7 +62,13 @@ def show_provider(name: str, *, as_json: bool) -> None:
     row["handlers"] = [
         {**short, **_details(entry)} for short, entry in zip(row["handlers"], provider.handlers, strict=True)
     ]
-    row |= {"origins": sorted(provider.origins), "docs": provider.docs, "facts": dict(provider.source)}
+    row |= {
+        "origins": sorted(provider.origins),
+        "docs": provider.docs,
+        "settings": _settings(provider),
+        "further": _further(provider),
+        "facts": dict(provider.source),
+    }
     if as_json:
         print_json(row)
     else:
@@ -63,6 +86,12 @@ def _registry() -> tuple[Registry, dict[str, str]]:
     return Registry(folders), {path.stem: str(path) for path in files}
 
 
+def _has(provider: Provider, word: str) -> bool:
+    wanted = word.strip().lower().replace("_", "-")
+    texts = (provider.name, provider.title, *_handlers(provider))
+    return any(wanted in text.lower().replace("_", "-") for text in texts)
+
+
 def _row(provider: Provider, files: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": provider.name,
@@ -75,46 +104,143 @@ def _row(provider: Provider, files: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _ways(row: Mapping[str, Any]) -> str:
-    """The handlers, the default one first."""
-    ordered = sorted(row["handlers"], key=lambda handler: not handler["default"])
-    return ", ".join(handler["name"] for handler in ordered)
+def _handlers(provider: Provider) -> list[str]:
+    """The default handler's name, those of the others, and the device grant's where the entry says where to ask."""
+    ordered = sorted(provider.handlers, key=lambda entry: not entry.default)
+    return [*(entry.name for entry in ordered), *(name for name in _further(provider) if name.endswith("-device"))]
+
+
+def _further(provider: Provider) -> dict[str, str]:
+    """The handlers that may be named besides, each with what it is: other grants of its OAuth 2 one."""
+    stem, own = provider.name.replace("_", "-"), {entry.name for entry in provider.handlers}
+    names = ((f"{stem}-{ending}", text) for ending, text in _GRANTED.items())
+    return {name: text for name, text in names if name not in own and provider.handler(name) is not None}
+
+
+def _urls(oauth2: OAuth2) -> dict[str, str]:
+    """The endpoints that are written down, each by its name in settings."""
+    ends = {
+        "issuer": oauth2.issuer,
+        "authorize_url": oauth2.authorize.url,
+        "token_url": oauth2.token.url,
+        "refresh_url": "" if oauth2.refresh is None else oauth2.refresh.url,
+        "revoke_url": "" if oauth2.revoke is None else oauth2.revoke.url,
+        "device_url": "" if oauth2.device is None else oauth2.device.url,
+        "par_url": "" if oauth2.par is None else oauth2.par.url,
+        "registration_url": "" if oauth2.registration is None else oauth2.registration.url,
+    }
+    return {name: url for name, url in ends.items() if url}
+
+
+def _settings(provider: Provider) -> list[str]:
+    """What has to be in ``[auth.<provider>]`` before somebody can be connected by OAuth 2."""
+    from valetkey.providers.base import ClientAuth
+    from valetkey.providers.endpoints import PLACEHOLDER
+
+    needed: dict[str, None] = {}
+    urls = [*sorted(provider.origins)]
+    for entry in provider.handlers:
+        urls += [entry.userinfo.url.url] if entry.userinfo else []
+        if entry.oauth2 is not None:
+            urls += _urls(entry.oauth2).values()
+            proof = {ClientAuth.NONE: "", ClientAuth.PRIVATE_KEY_JWT: "private_key"}
+            needed |= dict.fromkeys(("client_id", proof.get(entry.oauth2.client_auth, "client_secret")))
+    needed |= dict.fromkeys(name for url in urls for name in PLACEHOLDER.findall(url))
+    return [name for name in needed if name]
 
 
 def _details(entry: HandlerEntry) -> dict[str, Any]:
+    from valetkey.providers.base import HandlerKind
+
+    where = {HandlerKind.BASIC: "Authorization: Basic …", HandlerKind.KEY_PAIR: ""}.get(entry.kind, _place(entry))
     details: dict[str, Any] = {
+        "description": entry.description,
         "variables": dict(entry.variables),
         "recommended_scopes": sorted(entry.recommended_scopes),
         "fields": [{"name": field.name, "label": field.label, "secret": field.secret} for field in entry.fields],
     }
     if entry.oauth2 is not None:
-        revoke = entry.oauth2.revoke
+        oauth2 = entry.oauth2
+        details |= _urls(oauth2) | ({} if oauth2.revoke else {"revoke_url": None})
         details |= {
-            "authorize_url": entry.oauth2.authorize.url,
-            "token_url": entry.oauth2.token.url,
-            "revoke_url": None if revoke is None else revoke.url,
-            "client_auth": entry.oauth2.client_auth.value,
-            "pkce": entry.oauth2.pkce,
+            "discovered": oauth2.discovered,
+            "client_auth": oauth2.client_auth.value,
+            "pkce": oauth2.pkce,
+            "scope_parameter": oauth2.scope_parameter,
+            "scope_separator": oauth2.scope_separator,
+            "refresh_scopes": sorted(oauth2.refresh_scopes),
+            "authorize_parameters": dict(oauth2.authorize_parameters),
+            "token_format": oauth2.token_format.value,
         }
+    details |= {"placement": where, "userinfo_url": entry.userinfo.url.url if entry.userinfo else ""}
     return details
 
 
+def _place(entry: HandlerEntry) -> str:
+    put = entry.placement
+    token = f"base64({put.pair.format(token='<token>')})" if put.pair else "<token>"
+    return f"?{put.query}={token}" if put.query else f"{put.header}: {put.prefix}{token}"
+
+
 def _print_provider(row: Mapping[str, Any]) -> None:
+    where = "" if row["source"] == BUILT_IN else row["source"]
+    settings = ", ".join(row["settings"])
     _print_lines(
-        f"{row['title']} ({row['name']})",
-        {"source": row["source"], "origins": row["origins"], "docs": row["docs"]},
+        f"{row['title']} ({row['name']}{f', {where}' if where else ''})",
+        {
+            "API": row["origins"],
+            "register at": row["docs"],
+            "settings": f"[auth.{row['name']}] {settings}" if settings else "none needed",
+        },
     )
     for handler in row["handlers"]:
         default = ", the default" if handler["default"] else ""
-        rows = {name: value for name, value in handler.items() if name not in ("name", "kind", "default")}
-        rows["fields"] = [field["label"] for field in handler["fields"]]
-        _print_lines(f"\n{handler['name']} ({handler['kind']}{default})", rows)
+        _print_lines(f"\n{handler['name']} ({handler['kind']}{default})", dict(_shown(handler)))
+    if row["further"]:
+        _print_lines("\nFurther handlers that may be named, where the provider allows them", row["further"])
+    pages: dict[str, list[str]] = {}
+    for group, page in row["facts"].items():
+        pages.setdefault(page, []).append(group)
+    if pages:
+        print("\nWhere these facts are to be checked")
+    for page, groups in pages.items():
+        print(f"  {plain(page)}\n    {plain(', '.join(groups))}")
+
+
+def _shown(handler: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The lines of a handler, in the order in which a newcomer asks."""
+    yield "what it is", handler["description"]
+    yield "tools read", handler["variables"]
+    yield "person pastes", [field["label"] for field in handler["fields"]]
+    for name, url in handler.items():
+        if name == "issuer" or (name.endswith("_url") and name != "userinfo_url"):
+            yield name.replace("_", " "), url
+    if "client_auth" in handler:
+        yield "endpoints", "what is not here, the issuer's metadata names" if handler["discovered"] else ""
+        yield "client auth", handler["client_auth"]
+        yield "PKCE", handler["pkce"]
+        yield "scopes", _scopes(handler)
+        yield "sent besides", [f"{name}={value}" for name, value in handler["authorize_parameters"].items()]
+        yield "token request", "JSON" if handler["token_format"] == "json" else ""
+    yield "recommended", handler["recommended_scopes"]
+    yield "token goes into", handler["placement"]
+    yield "whose it is", handler["userinfo_url"]
+
+
+def _scopes(handler: Mapping[str, Any]) -> str:
+    if not handler["scope_parameter"]:
+        return "none are sent"
+    joined = {" ": "spaces", ",": "commas"}.get(handler["scope_separator"], repr(handler["scope_separator"]))
+    always = f"; for a refresh token also {', '.join(handler['refresh_scopes'])}" if handler["refresh_scopes"] else ""
+    named = "" if handler["scope_parameter"] == "scope" else f" in {handler['scope_parameter']}"
+    return f"joined by {joined}{named}{always}"
 
 
 def _print_lines(heading: str, values: Mapping[str, Any]) -> None:
     print(plain(heading))
+    wide = max(18, *(len(name) + 2 for name in values))
     for name, value in values.items():
         if value in (None, "", [], {}):
             continue
         text = ", ".join(value) if isinstance(value, list | dict) else {True: "yes", False: "no"}.get(value, value)
-        print(f"  {name.replace('_', ' '):<20}{plain(str(text))}")
+        print(f"  {name:<{wide}}{plain(str(text))}")

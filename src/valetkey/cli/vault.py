@@ -89,6 +89,7 @@ def _rows(keys: tuple[Key, ...], held: Mapping[str, Held], *, known: bool) -> li
                 "connections": sealed.connections,
                 "interactions": sealed.interactions,
                 "revocations": sealed.revocations,
+                "clients": sealed.clients,
                 "variables": sealed.variables,
                 "waiting": sealed.waiting,
                 "tokens": sealed.tokens,
@@ -99,7 +100,7 @@ def _rows(keys: tuple[Key, ...], held: Mapping[str, Held], *, known: bool) -> li
     return rows
 
 
-_COUNTS = ("connections", "interactions", "revocations", "variables", "waiting")
+_COUNTS = ("connections", "interactions", "revocations", "clients", "variables", "waiting")
 
 
 def _print_status(source: str, rows: list[dict[str, Any]], *, known: bool) -> None:

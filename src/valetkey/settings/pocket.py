@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.oauth.clients import ClientSettings, variable
 from valetkey.secret import Secret
+from valetkey.settings.keyfiles import read_key
 from valetkey.settings.sections import (
     SERVER_NAMES,
     SERVER_TABLES,
@@ -42,6 +43,7 @@ KNOWN = {
     "log_level": "log_level",
     "public_base_url": "public_base_url",
     "auth.use_prebuilt_auth": "use_prebuilt_auth",
+    "auth.verify_accounts": "verify_accounts",
     "session.session_type": "session_type",
     **{f"session.redis.{name}": f"redis_{name}" for name in ("host", "port", "db", "username", "password", "ssl")},
 }
@@ -210,11 +212,14 @@ class Config:
         return "Config(…)"
 
 
-def _read_as(name: str, value: object) -> Any:
+def _read_as(provider: str, name: str, value: object) -> Any:
+    if name in _IN_FILES:
+        return read_key(str(value), f"auth.{provider}.{name}")
     return Secret(str(value)) if name in _SECRETS else str(value)
 
 
-_SECRETS = ("client_secret", "previous_client_secret", "private_key", "service_account")
+_SECRETS = ("client_secret", "previous_client_secret")
+_IN_FILES = ("private_key", "service_account")
 
 
 def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
@@ -232,7 +237,7 @@ def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
             use_recommended_scope=TypeAdapter(bool).validate_python(recommended),
             environment=TypeAdapter(dict[str, str]).validate_python(environment),
             values=extra,
-            **{name: _read_as(name, value) for name, value in values.items() if value is not None},
+            **{name: _read_as(provider, name, value) for name, value in values.items() if value is not None},
         )
     except ValidationError as error:
         raise InvalidSetting(f"[auth.{provider}] cannot be used: {explain(error)}.") from None

@@ -97,6 +97,7 @@ class General:
         provider_paths: folders with a ``valetkey_providers`` folder.
         ca_file: further certificates to trust, PEM.
         tool_vars: values that tools read by name.
+        verify_accounts: whether providers are asked if what was pasted is good, and whose an account is.
         metrics: who takes the metrics.
         metrics_token: who shows it as a bearer token reads metrics and details from elsewhere than this machine.
         log_level: of the logger ``valetkey``, where it is set.
@@ -110,6 +111,7 @@ class General:
     ca_file: str = ""
     tool_vars: Mapping[str, str] = field(default_factory=dict)
     use_prebuilt_auth: bool = True
+    verify_accounts: bool = True
     metrics: frozenset[Literal["prometheus", "opentelemetry"]] = frozenset()
     metrics_token: Secret | None = None
     log_level: LogLevel = "info"

@@ -6,48 +6,39 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from valetkey.audit import Switch
-from valetkey.connections.answer import Answering
 from valetkey.connections.at_provider import World
 from valetkey.connections.breaker import Breakers
-from valetkey.connections.connect import Connecting
-from valetkey.connections.disconnect import Disconnector
 from valetkey.connections.driven import Driven, declared
-from valetkey.connections.find import Connector
 from valetkey.connections.handler import AuthHandlerInterface
 from valetkey.connections.handling import Handling
-from valetkey.connections.keep import Keeper
-from valetkey.connections.refresh import Refresher
-from valetkey.connections.revoke import Revoker
-from valetkey.connections.rotations import Rotations
 from valetkey.connections.session import SessionPlaces
+from valetkey.connections.whose import Whose
 from valetkey.errors import InvalidSetting, UnknownProvider
-from valetkey.identity.chain import Chain
-from valetkey.identity.verifiers.vouched import Vouched
 from valetkey.interactions.service import Interactions
-from valetkey.lending import Lender
 from valetkey.logs import show
 from valetkey.oauth.clients import Clients
 from valetkey.oauth.issuers import Issuers
-from valetkey.pipeline import Road
-from valetkey.policy.decide import Oversight, Policy
+from valetkey.oauth.registering import Registering
+from valetkey.policy.decide import Oversight
 from valetkey.ports.world import Clock, Entropy, Fetcher, Journal, KeySource
 from valetkey.providers.base import HandlerEntry, HandlerKind, Provider
 from valetkey.providers.inline import OAuthHandler
 from valetkey.providers.registry import Registry
 from valetkey.settings.pocket import Config
-from valetkey.settings.policy import read_rules
 from valetkey.vault.keyring import Keyring
 from valetkey.vault.seal import Sealer
 from valetkey.wiring.bus import open_bus
 from valetkey.wiring.inline import inline_client
 from valetkey.wiring.keys import key_source, resealer
 from valetkey.wiring.links import CallbackLinks
+from valetkey.wiring.own_handlers import of_project
 from valetkey.wiring.recorders import open_recorder
+from valetkey.wiring.rooms import connect, keeping
 from valetkey.wiring.stores import Stores, open_stores
 from valetkey.wiring.stores import in_memory as in_memory_stores
 from valetkey.wiring.system import Parts, System
@@ -159,9 +150,18 @@ def build(
     )
     prebuilt = config.general.use_prebuilt_auth
     issuers = Issuers(fetcher, clock)
-    world = World(clients=clients, issuers=issuers, fetcher=fetcher, entropy=entropy, clock=clock)
-    handling = Handling(registry, world, environ, prebuilt=prebuilt)
+    whose = Whose(fetcher) if config.general.verify_accounts else None
+    world = World(
+        clients=clients,
+        issuers=issuers,
+        fetcher=fetcher,
+        entropy=entropy,
+        clock=clock,
+        whose=whose,
+        registering=Registering(store=stores.clients, sealer=sealer, fetcher=fetcher, clock=clock),
+    )
     links = CallbackLinks(config, home)
+    handling = Handling(registry, world, environ, prebuilt=prebuilt, of_project=of_project(links.routers))
     parts = Parts(
         config=config,
         folder=folder,
@@ -195,7 +195,7 @@ def build(
         closers=(*closers, home.close),
         process=os.getpid(),
     )
-    system = _connect(parts, handling, _keeping(parts, handling))
+    system = connect(parts, handling, keeping(parts, handling))
     if upkeep:
         home.on_start(lambda: _upkeep(system).run())
     return system
@@ -218,58 +218,18 @@ def derive(
         base.world,
         base.environ,
         prebuilt=base.config.general.use_prebuilt_auth if prebuilt is None else prebuilt,
+        of_project=of_project(base.links.routers),
     )
     for handler in handlers:
         handling.add(Driven(handler, _provider_of(base.registry, handler)))
     if not in_memory:
-        return _connect(base, handling, base)
+        return connect(base, handling, base)
     from valetkey.adapters.journal import NoJournal
 
     own = in_memory_stores(base.clock)
     stores = replace(own, interactions=base.stores.interactions, leaders=base.stores.leaders)
     parts = replace(base, stores=stores, journal=NoJournal())
-    return _connect(parts, handling, _keeping(parts, handling), in_memory=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """The rooms that keep accounts fresh: one of each for each store, whoever derives a system of it."""
-
-    keeper: Keeper
-    revoker: Revoker
-    rotations: Rotations
-    refresher: Refresher
-
-
-def _keeping(parts: Parts, handling: Handling) -> _Kept:
-    wakeups = parts.bus.wakeups
-    revoker = Revoker(
-        store=parts.stores.revocations,
-        connections=parts.stores.connections,
-        sealer=parts.sealer,
-        finder=handling,
-        clock=parts.clock,
-        entropy=parts.entropy,
-        home=parts.home,
-        recorder=parts.recorder,
-    )
-    connections = parts.stores.connections
-    rotations = Rotations(
-        store=connections, journal=parts.journal, sealer=parts.sealer, revoker=revoker, wakeups=wakeups
-    )
-    keeper = Keeper(store=connections, sealer=parts.sealer, clock=parts.clock, entropy=parts.entropy, wakeups=wakeups)
-    refresher = Refresher(
-        store=connections,
-        sealer=parts.sealer,
-        clock=parts.clock,
-        entropy=parts.entropy,
-        home=parts.home,
-        wakeups=wakeups,
-        rotations=rotations,
-        breakers=parts.breakers,
-        recorder=parts.recorder,
-    )
-    return _Kept(keeper=keeper, revoker=revoker, rotations=rotations, refresher=refresher)
+    return connect(parts, handling, keeping(parts, handling), in_memory=True)
 
 
 def _upkeep(system: System) -> Upkeep:
@@ -287,83 +247,10 @@ def _upkeep(system: System) -> Upkeep:
         rotations=system.rotations,
         revoker=system.revoker,
         reseal=reseal,
+        follow=system.answering.follow,
         clock=system.clock,
         entropy=system.entropy,
         recorder=system.recorder,
-    )
-
-
-def _connect(parts: Parts, handling: Handling, kept: _Kept | System, *, in_memory: bool = False) -> System:
-    """The rooms that look for handlers, over this table of them."""
-    connections = parts.stores.connections
-    answering = Answering(
-        store=connections,
-        interactions=parts.interactions,
-        finder=handling,
-        keeper=kept.keeper,
-        links=parts.links,
-        clock=parts.clock,
-        home=parts.home,
-        in_memory=in_memory,
-        audit=parts.audit,
-    )
-    connecting = Connecting(
-        store=connections,
-        interactions=parts.interactions,
-        finder=handling,
-        answering=answering,
-        refresher=kept.refresher,
-        keeper=kept.keeper,
-        links=parts.links,
-        clock=parts.clock,
-        audit=parts.audit,
-    )
-    connector = Connector(
-        store=connections,
-        finder=handling,
-        connecting=connecting,
-        answering=answering,
-        refresher=kept.refresher,
-        rotations=kept.rotations,
-        sessions=parts.sessions,
-        clock=parts.clock,
-    )
-    disconnector = Disconnector(
-        store=connections,
-        interactions=parts.interactions,
-        answering=answering,
-        finder=handling,
-        sealer=parts.sealer,
-        rotations=kept.rotations,
-        revoker=kept.revoker,
-        wakeups=parts.bus.wakeups,
-        audit=parts.audit,
-    )
-    road = Road(
-        chain=Chain([Vouched()]),
-        policy=Policy(
-            read_rules(parts.config.sources),
-            provider_of=lambda need: handling.find(need.handler, need.provider or None).provider.name,
-            audit=parts.audit,
-            oversight=parts.oversight,
-        ),
-        connector=connector,
-        lender=Lender(
-            sealer=parts.sealer, finder=handling, store=connections, sessions=parts.sessions, audit=parts.audit
-        ),
-    )
-    return System(
-        **{part.name: getattr(parts, part.name) for part in fields(Parts)},
-        keeper=kept.keeper,
-        revoker=kept.revoker,
-        rotations=kept.rotations,
-        refresher=kept.refresher,
-        handling=handling,
-        answering=answering,
-        connecting=connecting,
-        connector=connector,
-        disconnector=disconnector,
-        road=road,
     )
 
 

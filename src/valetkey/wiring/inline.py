@@ -21,7 +21,7 @@ def inline_client(config: Config, registry: Registry, handler: OAuthHandler) -> 
     """
     own = ClientSettings(client_id=handler.client_id, client_secret=handler.client_secret or None)
     for name in config.moved_providers:
-        if _host_of(registry, name) != urlsplit(handler.auth_url).hostname:
+        if _host_of(registry, name) != urlsplit(handler.auth_url or handler.issuer or "").hostname:
             continue
         moved = config.client(name)
         if moved is not None:

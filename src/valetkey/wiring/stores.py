@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from valetkey.errors import InvalidSetting
+from valetkey.ports.registrations import ClientStore
 from valetkey.ports.stores import (
     AccountStore,
     AuditStore,
@@ -48,6 +49,7 @@ class Stores:
     interactions: InteractionStore
     revocations: RevocationStore
     leaders: LeaderStore
+    clients: ClientStore
     accounts: AccountStore
     tokens: TokenStore
     stops: StopStore
@@ -89,6 +91,7 @@ def in_memory(clock: Clock) -> Stores:
     from valetkey.adapters.memory import MemoryConnections, MemoryInteractions
     from valetkey.adapters.memory_identity import MemoryAccounts, MemoryAudit, MemoryWorkspaces
     from valetkey.adapters.memory_queues import MemoryLeaders, MemoryRevocations
+    from valetkey.adapters.memory_registrations import MemoryClients
     from valetkey.adapters.memory_tokens import MemoryStops, MemoryTokens
 
     async def ping() -> None:
@@ -103,6 +106,7 @@ def in_memory(clock: Clock) -> Stores:
         interactions=MemoryInteractions(),
         revocations=revocations,
         leaders=MemoryLeaders(ticks=clock.monotonic),
+        clients=MemoryClients(),
         accounts=MemoryAccounts(),
         tokens=MemoryTokens(stops=stops, now=clock.now),
         stops=stops,
@@ -120,6 +124,7 @@ def _redis(config: Config, home: Home, *, beside: Stores) -> Stores:
     from valetkey.adapters.redis_connections import RedisConnections
     from valetkey.adapters.redis_interactions import RedisInteractions
     from valetkey.adapters.redis_queues import RedisLeaders, RedisRevocations
+    from valetkey.adapters.redis_registrations import RedisClients
 
     async def ping() -> None:
         await client.ping()
@@ -137,6 +142,7 @@ def _redis(config: Config, home: Home, *, beside: Stores) -> Stores:
         interactions=RedisInteractions(client),
         revocations=RedisRevocations(client),
         leaders=RedisLeaders(client),
+        clients=RedisClients(client),
         ping=ping,
         close=close,
     )
@@ -190,6 +196,7 @@ def _sql(
     from valetkey.adapters.sql.counters import SqlCounters
     from valetkey.adapters.sql.interactions import SqlInteractions
     from valetkey.adapters.sql.queues import SqlLeaders, SqlRevocations, ping
+    from valetkey.adapters.sql.registrations import SqlClients
     from valetkey.adapters.sql.stops import SqlStops
     from valetkey.adapters.sql.tokens import SqlTokens
 
@@ -200,6 +207,7 @@ def _sql(
         interactions=SqlInteractions(database),
         revocations=SqlRevocations(database),
         leaders=SqlLeaders(database),
+        clients=SqlClients(database),
         accounts=SqlAccounts(database),
         tokens=SqlTokens(database, now=clock.now),
         stops=SqlStops(database),

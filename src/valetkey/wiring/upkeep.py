@@ -13,8 +13,10 @@ from valetkey.connections.refresh import Refresher
 from valetkey.connections.revoke import Revoker
 from valetkey.connections.rotations import Rotations
 from valetkey.errors import InvalidSetting, KeyUnavailable, ProviderUnavailable, StoreUnavailable, ValetkeyError
+from valetkey.interactions.states import WAITING
 from valetkey.model.connections import Connection
 from valetkey.model.events import Swept
+from valetkey.model.interactions import Interaction, InteractionKind
 from valetkey.ports.messages import Recorder
 from valetkey.ports.stores import InteractionStore
 from valetkey.ports.world import Clock, Entropy
@@ -76,6 +78,7 @@ class Upkeep:
         rotations: Rotations,
         revoker: Revoker,
         reseal: Callable[[], Awaitable[int]],
+        follow: Callable[[Interaction], None],
         clock: Clock,
         entropy: Entropy,
         recorder: Recorder,
@@ -83,6 +86,7 @@ class Upkeep:
         self._stores = stores
         self._finder = finder
         self._refresher = refresher
+        self._follow = follow
         self._clock = clock
         self._entropy = entropy
         self._recorder = recorder
@@ -95,6 +99,7 @@ class Upkeep:
             Job(name="refresh", every=15, work=self.refresh_ahead),
             Job(name="revoke", every=30, work=revoker.catch_up),
             Job(name="reseal", every=60, work=reseal, led=False),  # the walk itself has a leader
+            Job(name="devices", every=60, work=self.follow_devices),
             Job(name="sweep", every=600, work=self.sweep),
         )
 
@@ -143,6 +148,17 @@ class Upkeep:
             done += renewed
             if not renewed or len(due) < limit:
                 return done
+
+    async def follow_devices(self) -> int:
+        """Fetch the answers that no browser brings, of flows whose own process has ended; how many are waited for."""
+        followed, after = 0, ""
+        while page := await self._stores.interactions.page(after=after):
+            for row in page:
+                if row.kind is InteractionKind.CONNECT and row.phase in WAITING and "device" in row.about:
+                    self._follow(row)
+                    followed += 1
+            after = page[-1].id
+        return followed
 
     async def sweep(self) -> int:
         """Remove questions that ended, answers that nobody came back for, and tokens, stops and counts that ended."""

@@ -68,7 +68,7 @@ class Questions:
             if lending:
                 asking = self._lent(row)
             elif isinstance(required, AuthRequired):
-                asking = self._connected(row)
+                asking = self._connected(row, required, call)
             else:
                 asking = self._approved(row, required, call)
             task = self._asked[key] = asyncio.create_task(asking)
@@ -99,7 +99,10 @@ class Questions:
             return
         self._shown[row.id] = url, scopes
         title = str(row.about.get("title", required.provider))
-        target = str(self._chat.system.interactions.payload(row).get("url", ""))
+        payload = self._chat.system.interactions.payload(row)
+        # A code is entered at the provider; whose account came of it is asked on our own page.
+        target = str(payload.get("shown", {}).get("verification_uri") or payload.get("url", ""))
+        given = {"user_code": required.user_code, "verification_uri": required.verification_uri}
         await self._voice.say(
             "auth_required",
             f"{call.tool} needs your {title} account. Open the link to connect it; I go on by myself then.",
@@ -111,21 +114,45 @@ class Questions:
             tool=call.tool,
             request_id=row.id,
             expires_at=frames.stamp(row.expires_at),
+            **({name: value for name, value in given.items() if value}),
         )
 
-    async def _connected(self, row: Interaction) -> str:
+    async def _ask_whose(self, row: Interaction, required: AuthRequired, call: ToolCall) -> None:
+        """The account is there, and its owner is asked on our page whether it is the one that they meant."""
+        title = str(row.about.get("title", required.provider))
+        await self._voice.say(
+            "auth_required",
+            f"{call.tool} waits: open the link and say whether this is the {title} account that you meant.",
+            provider=required.provider,
+            provider_title=title,
+            provider_host="",
+            scopes=[],
+            url=link_for(self._chat, self._session, self._chat.system.connecting.url(row)),
+            tool=call.tool,
+            request_id=row.id,
+            expires_at=frames.stamp(row.expires_at),
+        )
+
+    async def _connected(self, row: Interaction, required: AuthRequired, call: ToolCall) -> str:
         title = str(row.about.get("title", ""))
+        self._chat.system.answering.follow(row)
         try:
-            row = await self._until(row, RESOLVED | ENDED)
+            asked = row.confirming
+            row = await self._until(row, RESOLVED | ENDED, confirming=not asked)
             if row.phase is Phase.SETTLING:
-                row = await self._until(row, ENDED | {Phase.ANSWERED}, timeout=SETTLING)
+                row = await self._until(row, ENDED | WAITING | {Phase.ANSWERED}, timeout=SETTLING)
+            if row.phase in WAITING and not asked:
+                await self._ask_whose(row, required, call)
+                row = await self._until(row, ENDED)
         except AuthExpired:
             return f"Nobody connected a {title} account in time. Ask the person, and call again when they are ready."
         except (InvalidAuthState, CouldNotTell) as error:
             return error.message
         # What was answered for a handler of the host program's own is acted on by the call that goes on.
         if row.phase in (Phase.DONE, Phase.ANSWERED):
-            await self._voice.say("connection_ready", f"{title} is connected.", request_id=row.id)
+            held = await self._chat.system.answering.held(row) if row.phase is Phase.DONE else None
+            whose = f" as {held.account}" if held and held.account else ""
+            await self._voice.say("connection_ready", f"{title} is connected{whose}.", request_id=row.id)
             return ""
         if row.phase is Phase.REFUSED:
             return f"The {title} account was not connected: {row.reason or 'the person said no.'}"
@@ -202,10 +229,13 @@ class Questions:
         self._session.approvals.pop(row.id, None)
         return await self._chat.system.interactions.get(row.id) or row
 
-    async def _until(self, row: Interaction, phases: Collection[Phase], *, timeout: float | None = None) -> Interaction:
+    async def _until(
+        self, row: Interaction, phases: Collection[Phase], *, timeout: float | None = None, confirming: bool = False
+    ) -> Interaction:
         system = self._chat.system
         left = row.expires_at - system.clock.now() + GRACE if timeout is None else timeout
-        return await system.interactions.waiting.until(row.id, phases, timeout=max(left, GRACE))
+        left = max(left, GRACE)
+        return await system.interactions.waiting.until(row.id, phases, timeout=left, confirming=confirming)
 
 
 async def answer_approval(chat: Chat, session: ChatSession, approval_id: str, *, yes: bool) -> str | None:

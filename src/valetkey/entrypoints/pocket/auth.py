@@ -14,7 +14,7 @@ from valetkey.errors import InvalidArguments, UnknownProvider
 from valetkey.identity.verifiers.vouched import owner_of
 from valetkey.model.caller import Owner
 from valetkey.model.connections import DEFAULT_PROFILE, Connection
-from valetkey.model.interactions import INVITATION, Interaction, InteractionKind
+from valetkey.model.interactions import Interaction, InteractionKind
 from valetkey.model.needs import Need
 from valetkey.providers.names import AuthProvider
 
@@ -137,7 +137,7 @@ class PocketAuth:
         interaction = await self.begin(
             self._need(auth_req, auth_handler_name, auth_provider), thread_id, profile, request=auth_req
         )
-        return None if interaction is None else f"{INVITATION}{self.system.connecting.url(interaction)}"
+        return None if interaction is None else self.system.connecting.invitation(interaction).text
 
     async def begin(
         self, need: Need, thread_id: str, profile: str, *, request: AuthenticateRequest | None = None

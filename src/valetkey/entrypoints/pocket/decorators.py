@@ -222,6 +222,7 @@ def _travel(called: FunctionTool, arguments: Mapping[str, object]) -> Any:
             f"Pocket, and use: await pocket.ainvoke({called.name!r}, {{…}}). {required.message}",
             url=required.url,
             provider=required.provider,
+            code=(required.user_code, required.verification_uri),
         ) from None
 
 

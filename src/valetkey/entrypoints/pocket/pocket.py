@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from valetkey.entrypoints.pocket import profiles
+from valetkey.entrypoints.pocket import folders, profiles
 from valetkey.entrypoints.pocket.auth import PocketAuth
 from valetkey.entrypoints.pocket.decorators import from_func
 from valetkey.entrypoints.pocket.grouping import merge_needs
+from valetkey.entrypoints.pocket.prompt import AuthPrompt
 from valetkey.entrypoints.pocket.running import run
 from valetkey.entrypoints.pocket.services import TakesServices
 from valetkey.entrypoints.pocket.text import text_of
@@ -20,7 +21,7 @@ from valetkey.identity.verifiers.vouched import HOST, named, owner_of
 from valetkey.model.caller import Owner
 from valetkey.model.calls import Call, Presented, ToolResult
 from valetkey.model.connections import DEFAULT_PROFILE
-from valetkey.model.interactions import INVITATION, Interaction, InteractionKind
+from valetkey.model.interactions import Interaction, InteractionKind
 from valetkey.model.needs import Need
 from valetkey.providers.names import nearest
 from valetkey.tools.function import FunctionTool
@@ -30,27 +31,10 @@ if TYPE_CHECKING:
     from valetkey.pipeline import Render
     from valetkey.wiring.system import System
 
-ToolLike = Tool | Callable[..., Any]
+ToolLike = Tool | Callable[..., Any] | folders.FolderLike
 
 ASKED = 10_000
 """Flows that were begun and not waited for yet, of which a refusal is told as one."""
-
-
-class AuthPrompt(str):
-    """What a person has to do for one provider: the text with the link; ``.provider`` and ``.url`` apart."""
-
-    __slots__ = ("provider", "url")
-
-    provider: str
-    url: str
-
-    @classmethod
-    def of(cls, provider: str, url: str) -> AuthPrompt:
-        """The prompt for that provider and link."""
-        prompt = cls(f"{INVITATION}{url}")
-        prompt.provider = provider
-        prompt.url = url
-        return prompt
 
 
 class Pocket(TakesServices):
@@ -85,10 +69,11 @@ class Pocket(TakesServices):
 
         Raises:
             DuplicateTool: a name is taken.
-            InvalidArguments: something is no tool and no function.
+            InvalidArguments: something is no tool, no function and no folder.
+            InvalidSetting, Denied: a folder holds no tool that can be run; code from elsewhere is not approved.
         """
-        given = list(tools) if isinstance(tools, Sequence) and not isinstance(tools, str) else [tools]
-        loaded = [_as_tool(one) for one in given]
+        given = [tools] if folders.is_one(tools) or not isinstance(tools, Sequence) else list(tools)
+        loaded = [folders.load(self.system, one) if folders.is_folder(one) else _as_tool(one) for one in given]
         names = [*self.tools, *(tool.name for tool in loaded)]
         for name in names:
             if names.count(name) > 1:
@@ -156,10 +141,7 @@ class Pocket(TakesServices):
         try:
             result = await self.travel(tool_name, body, thread_id, profile, render=text_of)
         except AuthRequired as required:
-            # Whoever waits next hears a refusal as one, even when it came before.
-            owner = owner_of(thread_id)
-            for flow in await self.system.interactions.of_owner(owner, InteractionKind.CONNECT):
-                self._remember(owner, str(flow.about["profile"]), str(flow.about["provider"]), flow)
+            await self._remember_all(owner_of(thread_id))
             return str(required), True
         return str(result.value), False
 
@@ -242,8 +224,8 @@ class Pocket(TakesServices):
         for need in self._needs(list(self.tools)):
             interaction = await self._begin(need, thread_id, profile)
             if interaction is not None:
-                url = self.system.connecting.url(interaction)
-                prompts.append(AuthPrompt.of(self._provider_of(need), url))
+                asked = self.system.connecting.invitation(interaction)
+                prompts.append(AuthPrompt.of(self._provider_of(need), asked))
         return prompts
 
     async def wait_tool_auth(self, thread_id: str = "default", profile: str = DEFAULT_PROFILE) -> bool:
@@ -277,7 +259,7 @@ class Pocket(TakesServices):
         for need in self._needs(names):
             interaction = await self._begin(need, thread_id, profile)
             if interaction is not None:
-                return f"{INVITATION}{self.system.connecting.url(interaction)}"
+                return self.system.connecting.invitation(interaction).text
         return None
 
     async def authenticate(
@@ -299,6 +281,11 @@ class Pocket(TakesServices):
         if interaction is not None:
             self._remember(owner_of(thread_id), profile, self._provider_of(need), interaction)
         return interaction
+
+    async def _remember_all(self, owner: Owner) -> None:
+        """Whoever waits next hears a refusal as one, even when it came before."""
+        for flow in await self.system.interactions.of_owner(owner, InteractionKind.CONNECT):
+            self._remember(owner, str(flow.about["profile"]), str(flow.about["provider"]), flow)
 
     def _remember(self, owner: Owner, profile: str, provider: str, interaction: Interaction) -> None:
         self._asked[owner, profile, provider] = interaction

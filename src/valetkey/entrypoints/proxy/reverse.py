@@ -123,6 +123,7 @@ class Reverse:
             finder=self._identity.system.handling,
             deadline=DEADLINE,
             account="" if lent is None else lent.account,
+            scopes=() if lent is None else lent.scopes,
         )
         call = Call(
             tool=name,

@@ -110,6 +110,14 @@ function leadsTo(frame) {
   return ["You sign in at ", el("strong", { text: last || first }), ". Give your password nowhere else."];
 }
 
+/** The code that the person enters at the provider; whoever else sends one wants their account. */
+function codeOf(frame) {
+  return [
+    el("p", { class: "facts", text: "You will be asked for this code" }),
+    el("p", { class: "passing" }, el("code", { class: "user-code", text: plain(frame.user_code) })),
+  ];
+}
+
 /** An account has to be connected: names where the link leads before anybody goes there (W-21). */
 export class ConnectCard extends Question {
   constructor(frame) {
@@ -138,6 +146,7 @@ export class ConnectCard extends Question {
             el("ul", { class: "chips" }, ...scopes.map((each) => el("li", { text: plain(each) }))),
           ]
         : []),
+      ...(frame.user_code ? codeOf(frame) : []),
       el("p", { class: "passing" }, ...leadsTo(frame)),
       this.actions,
       until(frame, "The link is good") ?? "",
