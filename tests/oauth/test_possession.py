@@ -19,7 +19,7 @@ from valetkey.connections.handlers.client_credentials import ClientCredentialsHa
 from valetkey.connections.handlers.oauth2 import OAuth2Handler
 from valetkey.errors import InvalidSetting
 from valetkey.model.caller import Owner
-from valetkey.model.connections import Credential
+from valetkey.model.connections import Connection, Credential
 from valetkey.ports.world import Request, Trust
 from valetkey.providers.base import ClientAuth
 from valetkey.secret import Secret
@@ -137,6 +137,16 @@ async def test_each_connection_has_a_key_of_its_own_sealed_with_it_and_another_a
     sealed = sealer.seal_credential(first.credential, **place, kept=True)
     assert keys[0].encode() not in sealed
     assert keys[0] not in repr(first)
+    held = Connection(
+        id="c" * 32,
+        owner=OWNER,
+        provider="example",
+        handler="example-oauth2",
+        profile="p",
+        scopes=frozenset(),
+        sealed=sealed,
+    )
+    assert sealer.open_credential(held) == first.credential
 
 
 @pytest.fixture
@@ -150,12 +160,13 @@ class TestOidcProvider:
 
     def journey(self, oidc, fetcher):
         named = flows.at_oidc(oidc, ClientAuth.BASIC)
-        entry = named.handlers[0]
-        bound = replace(named, handlers=(replace(entry, oauth2=replace(entry.oauth2, dpop=True)),))
+        (entry,) = named.handlers
+        assert entry.oauth2 is not None
+        bound_one = replace(named, handlers=(replace(entry, oauth2=replace(entry.oauth2, dpop=True)),))
         oidc.allow(flows.CALLBACK)
         known = Oidc.basic
         clock = ManualClock(start=time.time())
-        journey = flows.Journey(bound, fetcher, clock, client_id=known.id, client_secret=Secret(known.secret))
+        journey = flows.Journey(bound_one, fetcher, clock, client_id=known.id, client_secret=Secret(known.secret or ""))
         # The server remembers the ids of proofs; those of our dice begin anew with each test.
         journey.handler.world = replace(journey.handler.world, entropy=SystemEntropy())
         return journey
@@ -197,13 +208,15 @@ class TestOidcProvider:
 
     @pytest.mark.requirement("G-21")
     async def test_the_programs_own_account_is_bound_too(self, oidc, fetcher):
-        settings = Settings(client_id=Oidc.basic.id, client_secret=Secret(Oidc.basic.secret))
+        settings = Settings(client_id=Oidc.basic.id, client_secret=Secret(Oidc.basic.secret or ""))
         named = flows.at_oidc(oidc, ClientAuth.BASIC)
-        entry = named.handler("example-client-credentials")
-        bound = replace(named, handlers=(replace(named.handlers[0], oauth2=replace(entry.oauth2, dpop=True)),))
-        entry = bound.handler("example-client-credentials")
+        (own,) = named.handlers
+        assert own.oauth2 is not None
+        bound_one = replace(named, handlers=(replace(own, oauth2=replace(own.oauth2, dpop=True)),))
+        entry = bound_one.handler("example-client-credentials")
+        assert entry is not None
         made = world(settings.clients, fetcher, SystemEntropy(), ManualClock(start=time.time()))
-        handler = ClientCredentialsHandler(provider=bound, entry=entry, world=made)
+        handler = ClientCredentialsHandler(provider=bound_one, entry=entry, world=made)
         grant = await handler.finish(flow("mail.read"), {}, {})
         assert (grant.credential.token_type, bool(grant.credential.dpop_key)) == ("dpop", True)
         assert handler.loan(grant.credential).prover is not None

@@ -33,6 +33,7 @@ def of(pocket: object = None, config: str | None = None, schema: object = None):
     return declared({name: data for name, data in files.items() if data is not None}, "here")
 
 
+@pytest.mark.requirement("hp.pocket-json")
 def test_the_newer_form():
     auth = {"auth_provider": "GITHUB", "auth_handler": "github-token", "scopes": ["repo"]}
     run = {"build": "pip install -r 'my needs.txt'", "run": "python3 src/main.py --all"}
@@ -47,6 +48,7 @@ def test_the_newer_form():
     assert found.schema == {**SCHEMA, "additionalProperties": False}
 
 
+@pytest.mark.requirement("hp.pocket-json", "seed001.auth-table")
 def test_the_older_form():
     found = of(config=OLD, schema=SCHEMA)
     assert found.name == "get_message"
@@ -55,6 +57,7 @@ def test_the_older_form():
     assert (found.variables, found.run) == ({"REGION": "eu"}, ("python", "main.py"))
 
 
+@pytest.mark.requirement("hp.pocket-json")
 def test_both_eras_in_one_folder():
     bare = described(tool={"name": "new", "description": "New."})
     found = of(bare, OLD, SCHEMA)
@@ -111,6 +114,7 @@ WRONG: list[tuple[dict, str]] = [
 ]
 
 
+@pytest.mark.requirement("hp.pocket-json")
 def test_each_mistake_names_its_file_and_key():
     for files, told in WRONG:
         with pytest.raises(InvalidSetting) as caught:

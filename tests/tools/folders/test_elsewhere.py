@@ -41,6 +41,7 @@ def invoke(*tools) -> str:
         return pocket.invoke("my_tool", {"text": "hi"})
 
 
+@pytest.mark.requirement("X-31", "F.tool-approval", "hp.tool-like-folder", "d.commands-tools")
 def test_a_tool_over_http_runs_after_a_yes_and_a_moved_commit_is_asked_about_again(repository, home, capsys):
     with served(repository.parent) as url:
         first = commit_of(repository)
@@ -80,6 +81,7 @@ def approved(parts: FolderTools, url: str) -> str:
     return parts.approve(parts.propose(parse_source(url))).url
 
 
+@pytest.mark.requirement("hp.from-git")
 def test_from_git_and_from_local_take_the_contracts_arguments(repository, parts):
     first = commit_of(repository)
     with pytest.raises(Denied):
@@ -92,6 +94,7 @@ def test_from_git_and_from_local_take_the_contracts_arguments(repository, parts)
     assert invoke(from_local(repository / "tools" / "mine")) == "echo hi"
 
 
+@pytest.mark.requirement("X-31", "F.tool-approval")
 def test_code_that_was_changed_on_this_machine_does_not_run(repository, parts, home):
     url = approved(parts, f"file://{repository}/tree/main/tools/mine")
     (code,) = home.glob("tools/*/source/main.py")
@@ -123,6 +126,7 @@ def test_a_run_changes_nothing_of_the_code_that_is_kept(repository, parts, home)
     assert [invoke(url), invoke(url)] == ["wrote", "wrote"]
 
 
+@pytest.mark.requirement("F.tool-approval")
 def test_an_approval_that_others_may_write_is_none(repository, parts, home):
     url = approved(parts, f"file://{repository}/tree/main/tools/mine")
     (home / "tools" / "approved.toml").chmod(0o666)
@@ -134,6 +138,7 @@ def test_an_approval_that_others_may_write_is_none(repository, parts, home):
         Pocket(tools=[url])
 
 
+@pytest.mark.requirement("F.tool-repositories")
 def test_hostile_repositories_are_refused_and_run_nothing(tmp_path, parts, monkeypatch):
     ran = tmp_path / "ran"
 
@@ -177,6 +182,7 @@ def test_hostile_repositories_are_refused_and_run_nothing(tmp_path, parts, monke
     assert not ran.exists()
 
 
+@pytest.mark.requirement("F.tool-repositories")
 def test_a_tree_whose_names_lead_elsewhere_is_refused(tmp_path, parts):
     folder = write_tool(tmp_path / "repository")
     commit(folder)
@@ -191,6 +197,7 @@ def test_a_tree_whose_names_lead_elsewhere_is_refused(tmp_path, parts):
             parts.propose(parse_source(f"file://{folder}/tree/odd"))
 
 
+@pytest.mark.requirement("F.tool-repositories")
 def test_urls_that_are_none_are_refused():
     for url in (
         "--upload-pack=touch/x://a",
@@ -217,6 +224,7 @@ def test_urls_that_are_none_are_refused():
         assert "password" not in str(caught.value)
 
 
+@pytest.mark.requirement("hp.tool-like-folder")
 def test_urls_of_the_contract_are_read():
     at = "0123456789abcdef0123456789abcdef01234567"
     found = parse_source("https://github.com/o/r")
@@ -238,6 +246,7 @@ def test_a_ref_that_looks_like_an_option_is_only_a_name(repository, parts):
     assert not list(repository.rglob("x"))
 
 
+@pytest.mark.requirement("F.tool-environment")
 def test_a_build_runs_once_with_a_clean_environment_and_its_program_sees_what_was_built(tmp_path, parts, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ours")
     folder = tmp_path / "repository"
@@ -272,6 +281,7 @@ def test_a_build_runs_once_with_a_clean_environment_and_its_program_sees_what_wa
     assert len(parts.approvals.all()) == 1
 
 
+@pytest.mark.requirement("F.tool-approval", "d.commands-tools")
 def test_nobody_there_to_say_yes_is_a_no(repository, capsys, monkeypatch):
     url = f"file://{repository}/tree/main/tools/mine"
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
@@ -291,6 +301,7 @@ def test_nobody_there_to_say_yes_is_a_no(repository, capsys, monkeypatch):
     assert commit_of(repository) in capsys.readouterr().out
 
 
+@pytest.mark.requirement("F.tool-approval")
 def test_what_a_stranger_wrote_commands_no_terminal(repository, capsys):
     about = described()["tool"] | {"description": "Nice\x1b[2J\nCommit: 000 tool\u202e"}
     write_tool(repository / "tools" / "mine", tool=about)

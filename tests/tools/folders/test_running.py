@@ -87,6 +87,7 @@ async def run(code: str, clock: SystemClock | None = None, **more) -> Ended:
     return await ProgramRunner(clock or SystemClock()).run(job)
 
 
+@pytest.mark.requirement("seed000.process-environment", "hp.tool-like-folder", "F.tool-environment", "d10.process")
 async def test_a_tool_sees_its_variables_its_credential_and_nothing_else_of_ours(tmp_path, monkeypatch, connected):
     for name in ("AWS_SECRET_ACCESS_KEY", "VALETKEY_METRICS_TOKEN", "PYTHONPATH", "LD_LIBRARY_PATH", "GITHUB_TOKEN"):
         monkeypatch.setenv(name, "ours")
@@ -111,6 +112,7 @@ async def test_a_tool_sees_its_variables_its_credential_and_nothing_else_of_ours
     assert arguments == {"text": "hé"}
 
 
+@pytest.mark.requirement("F.tool-output")
 async def test_what_was_lent_is_starred_in_what_it_writes_even_where_a_cut_goes_through_it(tmp_path, connected):
     said = "import os, sys\nt = os.environ['SLACK_BOT_TOKEN']\n"
     ways = {
@@ -139,6 +141,7 @@ async def test_what_was_lent_is_starred_in_what_it_writes_even_where_a_cut_goes_
             assert TOKEN[-end:] not in text, (name, end)
 
 
+@pytest.mark.requirement("F.tool-output")
 async def test_output_is_capped_and_nobody_is_held_up():
     ended = await run("import os\nfor _ in range(400): os.write(1, b'o' * 9999)\nos.write(2, b'e' * 300_000 + b'end')")
     assert (ended.status, len(ended.output), ended.cut) == (0, KEPT, True)
@@ -152,6 +155,7 @@ async def test_a_large_body_reaches_one_that_reads_late_and_is_no_fault_of_one_t
     assert (await run("print('no')", body=body)).output == b"no\n"
 
 
+@pytest.mark.requirement("F.tool-deadline")
 async def test_past_its_deadline_it_ends_with_a_daemon_that_left_its_session(tmp_path):
     daemon = Daemons(tmp_path / "held")
     folder = write_tool(tmp_path / "tool", daemon.code + "time.sleep(60)", tool=ABOUT)
@@ -165,6 +169,7 @@ async def test_past_its_deadline_it_ends_with_a_daemon_that_left_its_session(tmp
     await daemon.gone()
 
 
+@pytest.mark.requirement("F.tool-deadline")
 async def test_a_daemon_ends_with_the_call_that_started_it(tmp_path):
     daemon = Daemons(tmp_path / "held")
     wait = f"\nwhile os.stat({str(tmp_path / 'go')!r}).st_size == 0: pass\nprint('done')"
@@ -176,6 +181,7 @@ async def test_a_daemon_ends_with_the_call_that_started_it(tmp_path):
     await daemon.gone()
 
 
+@pytest.mark.requirement("F.tool-deadline")
 async def test_one_that_does_not_care_for_being_told_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr("valetkey.adapters.processes.GRACE", 0.1)
     daemon = Daemons(tmp_path / "held")
@@ -200,6 +206,7 @@ async def test_cancelling_ends_it_all(tmp_path):
     await daemon.gone()
 
 
+@pytest.mark.requirement("F.tool-deadline")
 async def test_it_does_not_outlive_the_program_that_started_it(tmp_path):
     daemon = Daemons(tmp_path / "held")
     code = (
@@ -232,6 +239,7 @@ async def test_what_cannot_be_started_says_so():
     assert (ended.status, ended.errors) == (127, b"/no/such/program cannot be run: No such file or directory")
 
 
+@pytest.mark.requirement("F.tool-deadline")
 async def test_limits_are_set():
     code = "import resource as r\nprint(r.getrlimit(r.RLIMIT_CORE), r.getrlimit(r.RLIMIT_CPU)[0], "
     code += "r.getrlimit(r.RLIMIT_FSIZE)[0], r.getrlimit(r.RLIMIT_AS)[0])"
@@ -239,6 +247,7 @@ async def test_limits_are_set():
     assert ended.output == b"(0, 0) 8 268435456 1000000000\n"
 
 
+@pytest.mark.requirement("hp.pocket-json")
 async def test_arguments_that_do_not_fit_start_nothing(tmp_path):
     folder = write_tool(tmp_path / "tool", f"open({str(tmp_path / 'started')!r}, 'w')")
     with Pocket(tools=[str(folder)]) as pocket:
@@ -250,6 +259,7 @@ async def test_arguments_that_do_not_fit_start_nothing(tmp_path):
         assert (tmp_path / "started").exists()
 
 
+@pytest.mark.requirement("hp.pocket-json")
 async def test_node_runs_too(tmp_path):
     code = "process.stdin.on('data', d => console.log('node ' + JSON.parse(d).text))"
     folder = write_tool(tmp_path / "tool", language="node", entrypoint={"run": "node main.js"})

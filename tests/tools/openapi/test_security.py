@@ -20,7 +20,9 @@ from tests.tools.openapi.kit import (
 from valetkey.errors import Denied, InvalidArguments
 from valetkey.model.calls import Loan
 from valetkey.model.needs import PUBLIC, Need
+from valetkey.ports.world import Response
 from valetkey.secret import Secret
+from valetkey.tools.openapi.answer import OperationFailed
 from valetkey.tools.openapi.api import OpenApi
 
 SCHEMES = {
@@ -197,6 +199,56 @@ async def test_a_credential_goes_where_its_scheme_says(tool, loan, headers, targ
     request = await sent(tool, {}, loan)
     assert {name: value for name, value in request.headers.items() if name != "Accept"} == headers
     assert target_of(request) == target
+
+
+async def test_a_token_that_its_provider_takes_in_the_query_goes_there():
+    loan = Loan(handler="serpapi-token", query={"api_key": Secret("k 1&")}, token=Secret("k 1&"))
+    request = await sent(operation("/x"), {}, loan)
+    assert target_of(request) == "/x?api_key=k%201%26"
+    assert list(request.headers) == ["Accept"]
+
+
+class Prover:
+    """Proves by what it was told."""
+
+    def __init__(self):
+        self.nonce = ""
+
+    def headers(self, method, url):
+        return {"DPoP": f"{method} {url} {self.nonce}"}
+
+    def hear(self, url, nonce):
+        new, self.nonce = bool(nonce) and nonce != self.nonce, nonce or self.nonce
+        return new
+
+
+def bound():
+    return Loan(handler="x-oauth2", headers={"Authorization": Secret("DPoP t")}, prover=Prover(), token=Secret("t"))
+
+
+@pytest.mark.requirement("G-21")
+async def test_a_bound_token_goes_with_a_proof_for_this_request_and_alone_nowhere():
+    request = await sent(operation("/x"), {}, bound())
+    assert request.headers["Authorization"] == "DPoP t"
+    assert request.headers["DPoP"] == f"GET {request.url} "
+    public = await sent(secured(), {}, bound())
+    assert list(public.headers) == ["Accept"]
+
+
+@pytest.mark.requirement("G-22")
+async def test_a_nonce_of_the_api_is_tried_once():
+    class Asks(Remembers):
+        """Always wants another one."""
+
+        async def fetch(self, request):
+            self.response = Response(status=401, headers=(("dpop-nonce", f"n-{len(self.requests)}"),))
+            return await super().fetch(request)
+
+    asks = Asks()
+    tool = operation("/x", exchange=asks)
+    with pytest.raises(OperationFailed):
+        await sent(tool, {}, bound())
+    assert [request.headers["DPoP"].rpartition(" ")[2] for request in asks.requests] == ["", "n-0"]
 
 
 @pytest.mark.requirement("fault.dead-security")
