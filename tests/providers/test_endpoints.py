@@ -50,6 +50,14 @@ def test_nothing_named_changes_nothing(registry):
     assert registry.override(registry.get("google")) == registry.get("google")
 
 
+def test_a_token_is_refreshed_where_the_provider_says_and_never_where_another_server_did_not_give_it(registry):
+    start = registry.get("start_gg")
+    assert oauth2(start).refresh.url == "https://api.start.gg/oauth/refresh"
+    assert oauth2(registry.override(start, revoke_url="https://as.example/revoke")).refresh == oauth2(start).refresh
+    for key in ("token_url", "issuer"):
+        assert oauth2(registry.override(start, **{key: "https://as.example/x"})).refresh is None
+
+
 def test_a_placeholder_is_filled_and_is_permission(registry):
     sales = registry.override(registry.get("salesforce"), values={"domain_url": "https://Acme.my.salesforce.com/"})
     dialect = oauth2(sales)

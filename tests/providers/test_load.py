@@ -79,7 +79,7 @@ def test_a_whole_file(tmp_path):
         ("[handlers.my-service-basic]", "[handlers.My_Basic]", "handlers.My_Basic is no handler's name"),
         ('kind = "basic"', 'kind = "basics"', "kind is none of oauth2, device, .*token, basic, key_pair"),
         ('kind = "basic"', "", "kind is missing"),
-        ('kind = "basic"', 'kind = "custom"', "kind is none of"),
+        ('kind = "basic"', 'kind = "custom"', r"handlers\.my-service-basic\.handler is missing"),
         ('kind = "basic"', 'kind = "basic"\ndefault = true', "handlers has 2 with default = true"),
         ("default = true", "", "handlers has 0 with default = true"),
         ("default = true", 'default = "yes"', "default is not of type bool"),

@@ -83,7 +83,8 @@ class OAuth2:
             request.
         scope_implies: what a granted scope grants besides, because it holds others or is another name for
             one.
-        authorize_parameters, token_parameters, refresh_parameters: what is sent besides the standard's own.
+        authorize_parameters, token_parameters, refresh_parameters: what is sent besides the standard's own. The value
+            ``{client_id}`` stands for our client id, where a provider has a name of its own for it.
         token_format: form or JSON.
         token_headers: headers of the token request besides the standard's own.
         answer_path: keys that lead to the token object in the answer to a code; empty: the answer itself. The
@@ -92,12 +93,14 @@ class OAuth2:
         token_types: ``token_type`` values that mean a bearer token here, lower case (RFC 6749 §7.1); an empty
             one: the answer may leave it out.
         error_codes: the provider's own error codes, each with the standard's code that it stands for
-            (RFC 6749 §5.2), such as GitHub's ``bad_refresh_token`` with ``invalid_grant``.
+            (RFC 6749 §5.2), such as GitHub's ``bad_refresh_token`` with ``invalid_grant``; or what it writes in the
+            place of a code: the resource of the first of ``errors``, a message.
         scopes_may_widen: whether its documentation says that it grants scopes that were not asked for;
             otherwise such an answer is refused.
         lifetime: seconds an access token lives where the answer does not say; None: unknown.
         issuer: the issuer identifier (RFC 9207, RFC 8414), where the provider has one.
         iss_in_callback: whether the provider promises ``iss`` in the callback (RFC 9207 §3).
+        refresh: where a refresh token is used, if not at the token endpoint (RFC 6749 §6 knows no other; Clover has).
         device: the device authorization endpoint (RFC 8628 §3.1).
         par: the pushed authorization request endpoint (RFC 9126); where there is one, it is used.
         registration: the client registration endpoint (RFC 7591); used where settings name no client id.
@@ -134,6 +137,7 @@ class OAuth2:
     lifetime: float | None = None
     issuer: str = ""
     iss_in_callback: bool = False
+    refresh: Endpoint | None = None
     device: Endpoint | None = None
     par: Endpoint | None = None
     registration: Endpoint | None = None
@@ -160,11 +164,14 @@ class Placement:
         header: the header's name; empty where it goes into the query.
         prefix: what stands before the token there, with its space, such as ``Bearer ``.
         query: the query parameter's name; empty where it goes into a header.
+        pair: a user name and password with ``{token}`` as one of them, such as ``{token}:``; the header then holds
+            their base64 (RFC 7617 §2). Empty: the token as it is.
     """
 
     header: str = "Authorization"
     prefix: str = "Bearer "
     query: str = ""
+    pair: str = ""
 
 
 BEARER = Placement()
@@ -198,6 +205,21 @@ class Userinfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnClass:
+    """An auth handler of the project's own: a class in a module in its ``valetkey_providers``.
+
+    Attributes:
+        folder: that folder, an absolute path.
+        module: the module's name below it, with dots.
+        name: the class.
+    """
+
+    folder: str
+    module: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerEntry:
     """One way to connect an account at a provider.
 
@@ -211,6 +233,7 @@ class HandlerEntry:
         fields: what is pasted, for the kinds token, basic and key_pair.
         placement: where its token goes in a request.
         userinfo: the request that tells whose it is; None: the provider has none that any of its credentials may make.
+        handler: the class that does it, for the kind custom; None: the host program hands it in.
     """
 
     name: str
@@ -224,6 +247,7 @@ class HandlerEntry:
     fields: tuple[PastedField, ...] = ()
     placement: Placement = BEARER
     userinfo: Userinfo | None = None
+    handler: OwnClass | None = None
 
 
 DERIVED: Mapping[str, HandlerKind] = {
@@ -246,7 +270,7 @@ class Provider:
             stands for every host below it, where the provider gives each account one of its own; match by
             ``endpoints.permits``.
         docs: where a person reads how to get a client id or a token.
-        source: where each group of facts was read.
+        source: where each group of facts can be read, for those that were seen somewhere.
     """
 
     name: str

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.model.hosts import is_loopback
-from valetkey.providers.base import ClientAuth, Endpoint, OAuth2, Provider
+from valetkey.providers.base import ClientAuth, Endpoint, HandlerEntry, OAuth2, Provider, Userinfo
 
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
@@ -20,7 +20,12 @@ _URL_CHARACTERS = re.compile(r"[!#-;=?-\[\]_a-z~]+")
 _WIDE = re.compile(r"https://\*\.[^.*]+\.[^*]+")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9])?")
 _HOST_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+NAMES = ("email", "preferred_username", "login", "username", "name", "sub")
+"""By what a userinfo answer names an account: OpenID Connect Core §5.1, and what others say instead."""
+
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+# Settings after which another server authorizes or gives tokens.
+_ELSEWHERE = frozenset({"authorize_url", "token_url", "issuer"})
 
 
 def checked_url(url: str, where: str, *, operator: bool) -> str:
@@ -109,6 +114,7 @@ def override(
     par_url: str | None = None,
     registration_url: str | None = None,
     issuer: str | None = None,
+    userinfo_url: str | None = None,
     client_auth: str = "",
     dpop: bool | None = None,
     values: Mapping[str, str] | None = None,
@@ -117,7 +123,8 @@ def override(
 
     What the operator named is permission for its host. Where another server authorizes or gives tokens, the
     catalogue's issuer no longer holds and is dropped; the server's origin is added to those that credentials
-    may see.
+    may see. An origin whose placeholder has no value is left out; that is no error, as with a pasted token that
+    only its tool uses.
 
     Raises:
         InvalidSetting: a URL or value cannot be used; names the setting.
@@ -140,12 +147,10 @@ def override(
     }
     if client_auth and client_auth not in list(ClientAuth):
         raise InvalidSetting(f"{setting}.client_auth is none of {', '.join(ClientAuth)}.")
-    if not any(entry.oauth2 for entry in provider.handlers):
-        if named:
-            raise InvalidSetting(
-                f"{setting}.{next(iter(named))} is set, and {provider.title} has no OAuth 2. Remove it."
-            )
-        return provider
+    elsewhere = not _ELSEWHERE.isdisjoint(named)
+    provider = _asking(provider, userinfo_url, filler, elsewhere=elsewhere)
+    if named and not any(entry.oauth2 for entry in provider.handlers):
+        raise InvalidSetting(f"{setting}.{next(iter(named))} is set, and {provider.title} has no OAuth 2. Remove it.")
     handlers = tuple(
         replace(entry, oauth2=_told(_overridden(entry.oauth2, named, filler), client_auth, dpop=dpop))
         if entry.oauth2
@@ -153,9 +158,31 @@ def override(
         for entry in provider.handlers
     )
     known = {filled for origin in provider.origins if (filled := filler.try_fill(origin, "origins")) is not None}
-    return replace(
-        provider, handlers=handlers, origins=frozenset(known | {origin_of(end.url) for end in named.values()})
-    )
+    origins = frozenset(known | {origin_of(end.url) for end in named.values()})
+    if (handlers, origins) == (provider.handlers, provider.origins):
+        return provider
+    return replace(provider, handlers=handlers, origins=origins)
+
+
+def _asking(provider: Provider, url: str | None, filler: _Filler, *, elsewhere: bool) -> Provider:
+    """The provider, asked whose an account is where settings say; another server's token is not shown to the entry's.
+
+    ``url``: None: the entry's, where its placeholders have values; empty: nobody is asked.
+    """
+    if url:
+        url = checked_url(url, f"auth.{provider.name}.userinfo_url", operator=True)
+
+    def asked(entry: HandlerEntry) -> Userinfo | None:
+        held = entry.userinfo
+        if url:
+            named = Endpoint(url, operator=True)
+            return replace(held, url=named) if held else Userinfo(url=named, account=NAMES, subject="sub")
+        if held is None or url is not None or (elsewhere and entry.oauth2) or filler.lacks(held.url.url):
+            return None
+        return replace(held, url=filler.fill(held.url, "userinfo_url"))
+
+    handlers = tuple(replace(entry, userinfo=asked(entry)) for entry in provider.handlers)
+    return provider if handlers == provider.handlers else replace(provider, handlers=handlers)
 
 
 def _told(oauth2: OAuth2, client_auth: str, *, dpop: bool | None) -> OAuth2:
@@ -167,7 +194,7 @@ def _told(oauth2: OAuth2, client_auth: str, *, dpop: bool | None) -> OAuth2:
 
 
 def _overridden(oauth2: OAuth2, named: Mapping[str, Endpoint], filler: _Filler) -> OAuth2:
-    elsewhere = "authorize_url" in named or "token_url" in named or "issuer" in named
+    elsewhere = not _ELSEWHERE.isdisjoint(named)
     revoke = named.get("revoke_url")
     if revoke is None and oauth2.revoke is not None and not (elsewhere and filler.lacks(oauth2.revoke.url)):
         revoke = filler.fill(oauth2.revoke, "revoke_url")
@@ -189,6 +216,7 @@ def _overridden(oauth2: OAuth2, named: Mapping[str, Endpoint], filler: _Filler) 
         oauth2,
         authorize=main(oauth2.authorize, "authorize_url"),
         token=main(oauth2.token, "token_url"),
+        refresh=None if moved or "token_url" in named else ours(oauth2.refresh, "refresh_url"),
         discovered=moved or (oauth2.discovered and not elsewhere),
         device=ours(oauth2.device, "device_url"),
         par=ours(oauth2.par, "par_url"),

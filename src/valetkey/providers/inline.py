@@ -23,13 +23,14 @@ class OAuthHandler:
     Attributes:
         client_id, client_secret: as registered at the provider; a public client has no secret.
         scopes: what the tool has to be allowed to do.
-        auth_url, token_url, revoke_url: the endpoints; https, or http on loopback.
-        name: what the provider is called here; by default after the host of ``auth_url``, one a client.
+        auth_url, token_url, revoke_url: the endpoints; https, or http on loopback. With an ``issuer`` they may be left
+            out: then its metadata names them (RFC 8414).
+        name: what the provider is called here; by default after the host of ``auth_url`` or issuer, one a client.
         client_auth: ``client_secret_post``, ``client_secret_basic`` or ``none``; by default the first where
             there is a secret, else the last.
         scope_separator, scope_parameter: how the scopes are sent.
         authorize_parameters, token_parameters: what is sent besides the standard's own.
-        issuer: the issuer identifier that the callback may name (RFC 9207).
+        issuer: the issuer identifier, which the callback may name (RFC 9207).
         origins: where the token may be sent, besides the token endpoint's own host.
 
     Raises:
@@ -55,8 +56,8 @@ class OAuthHandler:
         self,
         *,
         client_id: str,
-        auth_url: str,
-        token_url: str,
+        auth_url: str = "",
+        token_url: str = "",
         client_secret: str | Secret = "",
         scopes: Iterable[str] = (),
         name: str | None = None,
@@ -73,7 +74,8 @@ class OAuthHandler:
             raise InvalidSetting("OAuthHandler: client_id is empty. Give the one that the provider shows for your app.")
         secret = client_secret if isinstance(client_secret, Secret) else _secret(client_secret)
         for argument, url in (("auth_url", auth_url), ("token_url", token_url)):
-            checked_url(url, f"OAuthHandler: {argument}", operator=True)
+            if url or issuer is None:
+                checked_url(url, f"OAuthHandler: {argument}", operator=True)
         for argument, optional in (("revoke_url", revoke_url), ("issuer", issuer)):
             if optional is not None:
                 checked_url(optional, f"OAuthHandler: {argument}", operator=True)
@@ -85,7 +87,7 @@ class OAuthHandler:
             "scopes": _texts(scopes, "scopes"),
             "auth_url": auth_url,
             "token_url": token_url,
-            "name": name or _made_name(auth_url, token_url, client_id),
+            "name": name or _made_name(auth_url or issuer or "", token_url, client_id),
             "revoke_url": revoke_url,
             "client_auth": _client_auth(client_auth, secret),
             "scope_separator": scope_separator,
@@ -108,7 +110,7 @@ class OAuthHandler:
     @property
     def _title(self) -> str:
         if "-" in self.name:
-            return urlsplit(self.auth_url).hostname or ""
+            return urlsplit(self.auth_url or self.issuer or "").hostname or ""
         return self.name.replace("_", " ").capitalize()
 
     def provider(self) -> Provider:
@@ -133,10 +135,11 @@ class OAuthHandler:
                         authorize_parameters=self.authorize_parameters,
                         token_parameters=self.token_parameters,
                         issuer=self.issuer or "",
+                        discovered=not (self.auth_url and self.token_url),
                     ),
                 ),
             ),
-            origins=self.origins | {origin_of(self.token_url)},
+            origins=self.origins | {origin_of(self.token_url or self.issuer or "")},
         )
 
 

@@ -17,6 +17,7 @@ from valetkey.providers.catalog.files import FOLDER, NAME, project_files
 
 _REGISTERED_NAME = re.compile(r"[a-z][a-z0-9_-]*")  # an inline provider's may hold a hyphen
 _ATTRIBUTE = re.compile(r"[A-Z][A-Z0-9_]*")
+_ABOUT = 0.05  # of difflib's ratio
 
 _lock = threading.Lock()
 _members: dict[str, AuthProvider] = {}
@@ -156,9 +157,15 @@ def look_in(folders: Iterable[Path]) -> None:
 
 
 def nearest(wanted: object, known: Iterable[str]) -> str:
-    """`` Did you mean …?`` with up to three of the known; empty when none is near."""
-    near = difflib.get_close_matches(str(wanted)[:60], list(known), n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    """`` Did you mean …?`` with the nearest of the known, up to three that are about as near; empty when none is."""
+    text = str(wanted)[:60]
+    near = difflib.get_close_matches(text, list(known), n=3, cutoff=0.5)
+    if not near:
+        return ""
+
+    # Among hundreds of names, some that share a few letters always pass: a slip of the pen has one like no other.
+    best, *others = [difflib.SequenceMatcher(None, each, text).ratio() for each in near]
+    return f" Did you mean {' or '.join(near[: 1 + sum(other > best - _ABOUT for other in others)])}?"
 
 
 def _member(value: str) -> AuthProvider:

@@ -7,9 +7,18 @@ import tomllib
 from pathlib import Path
 
 from valetkey.errors import InvalidSetting
-from valetkey.providers.base import BEARER, HandlerEntry, HandlerKind, PastedField, Placement, Provider, Userinfo
+from valetkey.providers.base import (
+    BEARER,
+    HandlerEntry,
+    HandlerKind,
+    OwnClass,
+    PastedField,
+    Placement,
+    Provider,
+    Userinfo,
+)
 from valetkey.providers.catalog.files import NAME
-from valetkey.providers.catalog.oauth2 import read_oauth2
+from valetkey.providers.catalog.oauth2 import by_issuer, read_oauth2
 from valetkey.providers.catalog.table import Table
 
 SOURCES = frozenset(
@@ -17,7 +26,8 @@ SOURCES = frozenset(
 )
 """The groups of facts that a ``[source]`` table may name.
 
-Each with the page it was read on, or the free package and the file in it: ``npm:grant@5.4.24 config/oauth.json``.
+Each with where the fact can be read: a page of the provider, or the file of a free package or repository that has it,
+such as ``npm:grant@5.4.24 config/oauth.json``. A group without a line was seen in none of them: ask ``docs``.
 """
 
 _HANDLER_NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -25,8 +35,10 @@ _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SOURCE = re.compile(r"https://\S+|(npm|pypi|github):\S+( \S+)?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_PREFIX = re.compile(r"([!-~]+ ?)?")
+_PREFIX = re.compile(r"([!-~]+( [!-~]+)* ?)?")  # PagerDuty's is "Token token="
+_PAIR = re.compile(r"([!-9;-z|~]*:)?\{token\}(:[!-z|~]*)?")
 _PARAMETER = re.compile(r"[A-Za-z0-9_.~-]+")
+_CLASS = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*):([A-Za-z_][A-Za-z0-9_]*)")
 _GRANTS = (
     HandlerKind.OAUTH2,
     HandlerKind.DEVICE,
@@ -56,10 +68,11 @@ def load(path: Path, *, operator: bool) -> Provider:
         raise InvalidSetting(f"{where} cannot be read: {failure.strerror}.") from None
     except ValueError as failure:  # TOMLDecodeError and UnicodeDecodeError
         raise InvalidSetting(f"{where} is no TOML: {failure}") from None
-    return _provider(path.stem, Table(document, where, operator=operator))
+    own = str(path.parent.absolute()) if operator else ""
+    return _provider(path.stem, Table(document, where, operator=operator), own)
 
 
-def _provider(name: str, table: Table) -> Provider:
+def _provider(name: str, table: Table, own: str) -> Provider:
     title = table.text("title")
     docs = table.url("docs", "")
     origins = table.origins("origins")
@@ -69,7 +82,11 @@ def _provider(name: str, table: Table) -> Provider:
             raise table.fault(f"source.{group}", f"is none of {', '.join(sorted(SOURCES))}")
         if not _SOURCE.fullmatch(page):
             raise table.fault(f"source.{group}", "is neither the https address of a page nor npm:, pypi: or github:")
-    handlers = tuple(_handler(handler_name, entry) for handler_name, entry in table.tables("handlers").items())
+    issuer = table.url("issuer", "")
+    if issuer:
+        table.end()
+        return by_issuer(name, issuer, title=title, docs=docs, origins=origins, operator=bool(own))
+    handlers = tuple(_handler(handler_name, entry, own) for handler_name, entry in table.tables("handlers").items())
     table.end()
     defaults = sum(entry.default for entry in handlers)
     if defaults != 1:
@@ -77,10 +94,12 @@ def _provider(name: str, table: Table) -> Provider:
     return Provider(name=name, title=title, handlers=handlers, origins=origins, docs=docs, source=source)
 
 
-def _handler(name: str, table: Table) -> HandlerEntry:
+def _handler(name: str, table: Table, own: str) -> HandlerEntry:
     if not _HANDLER_NAME.fullmatch(name):
         raise table.fault("", "is no handler's name: lower-case letters, digits and hyphens")
-    kind = table.choice("kind", _KINDS)
+    kind = table.choice("kind", (*_KINDS, HandlerKind.CUSTOM) if own else _KINDS)
+    if kind is HandlerKind.CUSTOM:
+        return _own(name, table, own)
     oauth2_table = table.table("oauth2") if kind in _GRANTS else None
     fields = () if oauth2_table else tuple(_field(entry) for entry in table.list_of_tables("fields"))
     entry = HandlerEntry(
@@ -113,10 +132,27 @@ def _handler(name: str, table: Table) -> HandlerEntry:
     return entry
 
 
+def _own(name: str, table: Table, folder: str) -> HandlerEntry:
+    found = _CLASS.fullmatch(table.text("handler"))
+    if found is None:
+        raise table.fault("handler", "names no class: such as my_service.handler:MyServiceAuthHandler")
+    entry = HandlerEntry(
+        name=name,
+        kind=HandlerKind.CUSTOM,
+        default=table.boolean("default", default=False),
+        scoped=table.boolean("scoped", default=False),
+        description=table.text("description", ""),
+        handler=OwnClass(folder=folder, module=found[1], name=found[2]),
+    )
+    table.end()
+    return entry
+
+
 def _placement(table: Table) -> Placement:
-    query = table.text("query", "")
+    query, pair = table.text("query", ""), table.text("pair", "")
     header = table.text("header", "" if query else BEARER.header)
-    prefix = table.text("prefix", BEARER.prefix if header == BEARER.header else "")
+    usual = "Basic " if pair else BEARER.prefix
+    prefix = table.text("prefix", usual if header == BEARER.header else "")
     table.end()
     if bool(query) == bool(header):
         raise table.fault("query", "stands instead of header, not beside it")
@@ -126,7 +162,9 @@ def _placement(table: Table) -> Placement:
         raise table.fault("header", "is no header's name")
     if not _PREFIX.fullmatch(prefix) or (query and prefix):
         raise table.fault("prefix", "is a word and a space before a token in a header")
-    return Placement(header=header, prefix=prefix, query=query)
+    if pair and (query or pair.count(":") != 1 or not _PAIR.fullmatch(pair)):
+        raise table.fault("pair", "is a user name, a colon and a password, one of them {token}, for a header")
+    return Placement(header=header, prefix=prefix, query=query, pair=pair)
 
 
 def _userinfo(table: Table) -> Userinfo:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from valetkey.providers.base import ClientAuth, Endpoint, ExchangeDialect, HandlerKind, OAuth2, TokenFormat
+from valetkey.providers.base import (
+    ClientAuth,
+    Endpoint,
+    ExchangeDialect,
+    HandlerEntry,
+    HandlerKind,
+    OAuth2,
+    Provider,
+    TokenFormat,
+)
 from valetkey.providers.catalog.table import Table
+from valetkey.providers.endpoints import origin_of
 
 _STANDARD_ERRORS = frozenset(
     {"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type"}
@@ -53,6 +63,7 @@ def read_oauth2(table: Table, kind: HandlerKind) -> OAuth2:
         lifetime=lifetime,
         issuer=issuer,
         iss_in_callback=table.boolean("iss_in_callback", default=False),
+        refresh=_optional(table, "refresh"),
         device=_optional(table, "device"),
         par=_optional(table, "par"),
         registration=_optional(table, "registration"),
@@ -74,6 +85,20 @@ def read_oauth2(table: Table, kind: HandlerKind) -> OAuth2:
         if standard not in _STANDARD_ERRORS:
             raise table.fault(f"error_codes.{code}", "is no error of RFC 6749 §5.2")
     return oauth2
+
+
+def by_issuer(name: str, issuer: str, *, title: str, docs: str, origins: frozenset[str], operator: bool) -> Provider:
+    """A provider of whom a file says no more than its issuer: what it is, its metadata says (RFC 8414)."""
+    empty = Endpoint("", operator=operator)
+    entry = HandlerEntry(
+        name=f"{name.replace('_', '-')}-oauth2",
+        kind=HandlerKind.OAUTH2,
+        default=True,
+        scoped=True,
+        variables={f"{name.upper()}_TOKEN": "access_token"},
+        oauth2=OAuth2(authorize=empty, token=empty, issuer=issuer, discovered=True),
+    )
+    return Provider(name=name, title=title, handlers=(entry,), origins=origins | {origin_of(issuer)}, docs=docs)
 
 
 def _optional(table: Table, key: str) -> Endpoint | None:
