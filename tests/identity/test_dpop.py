@@ -55,13 +55,15 @@ class Door:
         foreign = Foreign([trusted()], keys, clock=self.clock, counters=counters)
         return Chain([foreign], stops=stops, clock=self.clock)
 
-    async def get(self, text, *proofs, url=URL, method="GET", scheme="DPoP", instance=0):
+    async def get(self, text, *proofs, url=URL, method="GET", scheme="DPoP", instance=0, raw=""):
         scheme_of_url, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         path, _, query = path.partition("?")
         headers = [(b"host", host.encode()), (b"authorization", f"{scheme} {text}".encode())]
         headers += [(b"dpop", each.encode()) for each in proofs]
         scope = {"type": "http", "method": method, "scheme": scheme_of_url, "path": f"/{path}", "headers": headers}
+        if raw:
+            scope["raw_path"] = b"/" + raw.split("/", 3)[3].encode()
         request = Request(scope | {"query_string": query.encode(), "server": (host, 443), "client": ("10.0.0.1", 1)})
         return await self.chains[instance].identify(await presented(request, secure=True))
 
@@ -95,6 +97,7 @@ async def test_a_bound_token_is_good_with_a_proof_for_this_request(door):
         {"iat": NOW - 301},
         {"iat": NOW + 301},
         {"iat": True},
+        {"iat": 10**400},
         {"iat": ...},
         {"jti": ""},
         {"jti": ...},
@@ -144,6 +147,13 @@ async def test_a_bound_token_is_no_bearer_token_and_a_bearer_token_is_not_bound(
     double = token(cnf={"jkt": thumb(public()), "x5t#S256": "abc"})
     with pytest.raises(Unauthenticated, match="not bound"):
         await door.get(double, proof(double, jti="proof-3"))
+
+
+@pytest.mark.requirement("G-23")
+async def test_a_path_is_compared_as_the_client_wrote_it(door):
+    text, url = bound(), "https://tools.test/via/github/a%20b/contents"
+    caller = await door.get(text, proof(text, htu=url), url="https://tools.test/via/github/a b/contents", raw=url)
+    assert caller.principal == (trusted().issuer, "ada")
 
 
 async def test_a_verdict_on_a_bound_token_is_not_remembered(door):

@@ -17,11 +17,13 @@ from valetkey.adapters.system import SystemEntropy
 from valetkey.connections.handler import Flow
 from valetkey.connections.handlers.client_credentials import ClientCredentialsHandler
 from valetkey.connections.handlers.oauth2 import OAuth2Handler
+from valetkey.connections.handlers.token_exchange import TokenExchangeHandler
+from valetkey.connections.whose import Whose
 from valetkey.errors import InvalidSetting
-from valetkey.model.caller import Owner
-from valetkey.model.connections import Connection, Credential
+from valetkey.model.caller import Caller, Owner
+from valetkey.model.connections import Connection, Credential, Grant
 from valetkey.ports.world import Request, Trust
-from valetkey.providers.base import ClientAuth
+from valetkey.providers.base import ClientAuth, Endpoint, Userinfo
 from valetkey.secret import Secret
 from valetkey.testing.clock import ManualClock
 from valetkey.vault.keyring import Keyring
@@ -152,6 +154,50 @@ async def test_each_connection_has_a_key_of_its_own_sealed_with_it_and_another_a
 @pytest.fixture
 def sealer():
     return Sealer(Keyring(KEY, ticks=ManualClock().monotonic), Dice())
+
+
+@pytest.mark.requirement("G-21")
+async def test_a_bound_token_is_refreshed_with_a_proof_at_a_refresh_endpoint_of_its_own():
+    wire = Wire(bound(), bound())
+    made = handler(wire, refresh=Endpoint("https://as.test/refresh"))
+    _, grant = await granted(made)
+    await made.refresh(grant.credential, frozenset({"read"}))
+    assert wire.requests[-1].url == "https://as.test/refresh"
+    assert "DPoP" in wire.requests[-1].headers
+
+
+@pytest.mark.requirement("G-22")
+async def test_whose_a_bound_token_is_is_asked_again_with_the_nonce_that_the_api_wants():
+    wire = Wire(
+        answer({"error": "use_dpop_nonce"}, 401, **{"dpop-nonce": "n-1"}),
+        answer({"sub": "ada", "name": "Ada"}),
+    )
+    named = provider(dpop=True)
+    asked = Userinfo(url=Endpoint("https://as.test/userinfo", operator=True), account=("name",), subject="sub")
+    entry = replace(named.handlers[0], userinfo=asked)
+    named = replace(named, handlers=(entry,))
+    made = OAuth2Handler(provider=named, entry=entry, world=world(Settings().clients, wire, Dice(), ManualClock()))
+    grant = Grant(
+        credential=Credential(access_token=Secret("at-1"), token_type="dpop", dpop_key=Secret("seed")), scopes=None
+    )
+    assert (await Whose(wire).told(grant, made)).account == "Ada"
+
+
+@pytest.mark.requirement("G-21")
+async def test_an_exchanged_token_is_bound_where_settings_want_bound_tokens():
+    wire = Wire(tokens(token_type="DPoP", issued_token_type="urn:ietf:params:oauth:token-type:access_token"))
+    named = provider()
+    (own,) = named.handlers
+    assert own.oauth2 is not None
+    made = TokenExchangeHandler(
+        provider=named,
+        entry=replace(own, oauth2=replace(own.oauth2, dpop=True)),
+        world=world(Settings(dpop=True).clients, wire, Dice(), ManualClock()),
+    )
+    owner = Owner(workspace="w", issuer="i", subject="ada")
+    caller = Caller(owner=owner, how="foreign", until=1e12, bearer=Secret("bearer"))
+    await made.finish(replace(flow("read"), caller=caller), {}, {})
+    assert "DPoP" in wire.requests[0].headers
 
 
 @pytest.mark.node

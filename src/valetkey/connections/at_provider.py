@@ -222,6 +222,10 @@ class OAuth2Base(Handler):
         """The same client, whose tokens are bound to that key; None: to none."""
         return client if key is None else replace(client, possession=self._possession(key))
 
+    def bound(self, client: OAuthClient) -> OAuthClient:
+        """The same client, whose next token is bound to a new key, where settings or the entry say so."""
+        return self.holding(client, Secret(self.world.entropy.token(32)) if client.oauth2.dpop else None)
+
     def _possession(self, key: Secret) -> Possession:
         world = self.world
         return Possession(seed=key, notes=world.clients.notes(self.provider), clock=world.clock, entropy=world.entropy)

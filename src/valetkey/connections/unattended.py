@@ -13,6 +13,7 @@ from valetkey.connections.at_provider import OAuth2Base
 from valetkey.connections.handler import Begun, Flow
 from valetkey.errors import InvalidAnswer, RefreshFailed
 from valetkey.model.connections import Credential, Grant
+from valetkey.oauth.client import OAuthClient
 from valetkey.oauth.clients import ClientSettings
 from valetkey.protocol.token import TokenAnswer
 from valetkey.secret import Secret
@@ -57,7 +58,7 @@ class Unattended(OAuth2Base):
         raise RefreshFailed(f"{self.name} renews nothing: it asks {self.provider.title} for a new token.")
 
     def granted(
-        self, given: TokenAnswer, *, account: str, client_id: str, until: float | None = None, key: Secret | None = None
+        self, given: TokenAnswer, *, account: str, client_id: str, until: float | None = None, client: OAuthClient
     ) -> Grant:
         """What was given, as a grant; a refresh token never is part of it.
 
@@ -66,8 +67,9 @@ class Unattended(OAuth2Base):
             account: whose it is, for people.
             client_id: to whom it was issued.
             until: it is used no longer than that, in seconds since the epoch; None: as long as it lives.
-            key: what the key is made of to which it is bound; None: to none.
+            client: we, who asked; its key is the one to which the token is bound.
         """
+        key = None if client.possession is None else client.possession.seed
         ends = None if given.lifetime is None else self.world.clock.now() + given.lifetime
         return Grant(
             credential=Credential(

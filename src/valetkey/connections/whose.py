@@ -94,6 +94,9 @@ class Whose:
         title = handler.provider.title
         try:
             answer = await self._fetcher.fetch(_request(asked, loan))
+            nonce = answer.header("dpop-nonce")
+            if answer.status == UNAUTHORIZED and loan.prover and loan.prover.hear(asked.url.url, nonce):
+                answer = await self._fetcher.fetch(_request(asked, loan))  # RFC 9449 §9; once
         except ValetkeyError:
             return Unknown(why=f"{title} could not be asked.")
         secrets = [*_secrets(handler, credential), *loan.headers.values(), *loan.query.values()]

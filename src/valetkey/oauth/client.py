@@ -264,7 +264,7 @@ class OAuthClient:
         secrets: Sequence[Secret | None] = self.notes.ordered(self.settings.secrets)
         if not secrets or method in (ClientAuth.NONE, ClientAuth.PRIVATE_KEY_JWT):
             secrets = [None]
-        prover = self.possession if endpoint.url == self.oauth2.token.url else None
+        prover = self.possession if endpoint in (self.oauth2.token, self.oauth2.refresh) else None
         ends = self.clock.monotonic() + deadline
         for secret in secrets:
             left = max(ends - self.clock.monotonic(), LAST_TRY)

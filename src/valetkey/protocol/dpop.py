@@ -145,7 +145,9 @@ def _judged(proof: str, *, method: str, url: str, token: Secret, now: float) -> 
         jws.refuse("its signature is not good")
     claims = jws.members_of(payload)
     issued_at, proof_id, told = claims.get("iat"), claims.get("jti"), claims.get("ath")
-    if isinstance(issued_at, bool) or not isinstance(issued_at, int | float) or abs(issued_at - now) > WINDOW:
+    if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
+        jws.refuse("it does not say of when it is")
+    if not now - WINDOW <= issued_at <= now + WINDOW:
         jws.refuse("it is not of now")
     if not isinstance(proof_id, str) or not 0 < len(proof_id) <= LONGEST_ID:
         jws.refuse("it has no id")

@@ -8,7 +8,6 @@ from valetkey.errors import InvalidSetting
 from valetkey.model.connections import Grant
 from valetkey.oauth.unattended import client_credentials
 from valetkey.providers.base import ClientAuth
-from valetkey.secret import Secret
 
 
 class ClientCredentialsHandler(Unattended):
@@ -22,7 +21,7 @@ class ClientCredentialsHandler(Unattended):
             InvalidSetting: the provider refuses us, the client, or what we ask for.
             ProviderUnavailable, ExchangeFailed, BlockedAddress: it could not be asked.
         """
-        client = await self.client()
+        client = self.bound(await self.client())
         proven = client.settings.secrets or client.oauth2.client_auth is ClientAuth.PRIVATE_KEY_JWT
         if not proven:
             # RFC 6749 §4.4: for confidential clients only.
@@ -31,7 +30,6 @@ class ClientCredentialsHandler(Unattended):
                 f"{self.name} proves who this program is, and {setting}.client_secret is not set. Set it, or "
                 f'{setting}.private_key with {setting}.client_auth = "private_key_jwt".'
             )
-        key = Secret(self.world.entropy.token(32)) if client.oauth2.dpop else None
-        given = await client_credentials(self.holding(client, key), scopes=flow.scopes)
+        given = await client_credentials(client, scopes=flow.scopes)
         name = client.settings.client_id
-        return self.granted(given, account=name, client_id=name, key=key)
+        return self.granted(given, account=name, client_id=name, client=client)

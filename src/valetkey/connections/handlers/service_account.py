@@ -55,7 +55,7 @@ class ServiceAccountHandler(Unattended):
         """
         from valetkey.protocol.assertion import grant_assertion  # noqa: PLC0415 - Pocket loads without it
 
-        client = await self.client()
+        client = self.bound(await self.client())
         account = self._account(client.settings)
         settings, oauth2 = client.settings, client.oauth2
         token = self._token_endpoint(account, client)
@@ -78,7 +78,7 @@ class ServiceAccountHandler(Unattended):
             token=token,
             proven=not account.file,
         )
-        return self.granted(given, account=settings.subject or account.issuer, client_id=account.issuer)
+        return self.granted(given, account=settings.subject or account.issuer, client_id=account.issuer, client=client)
 
     def _signing(self, client: OAuthClient, account: _Account, audience: str) -> Any:
         if client.signing is None:

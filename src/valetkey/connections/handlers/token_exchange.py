@@ -31,10 +31,14 @@ class TokenExchangeHandler(Unattended):
             ProviderUnavailable, ExchangeFailed, BlockedAddress: it could not be asked.
         """
         caller, token = self._subject(flow)
-        client = await self.client()
+        client = self.bound(await self.client())
         given = await exchanged(client, subject=token, scopes=flow.scopes)
         return self.granted(
-            given, account=caller.owner.subject, client_id=client.settings.client_id, until=caller.until
+            given,
+            account=caller.owner.subject,
+            client_id=client.settings.client_id,
+            until=caller.until,
+            client=client,
         )
 
     def _subject(self, flow: Flow) -> tuple[Caller, Secret]:

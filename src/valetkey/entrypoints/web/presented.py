@@ -123,7 +123,10 @@ def _bound(connection: HTTPConnection, header: str, *, secure: bool, address: st
     proofs = connection.headers.getlist("dpop")
     if len(proofs) != 1 or len(proofs[0]) > LONGEST:
         raise Unauthenticated(f"{INVALID}a token of the scheme DPoP needs exactly one DPoP header beside it.")
-    url = str(connection.url.replace(scheme="https" if secure else "http", query="", fragment=""))
+    # As the client wrote it: a path that is decoded says less.
+    raw = connection.scope.get("raw_path") or connection.scope["path"].encode()
+    path = raw.partition(b"?")[0].decode("latin-1")
+    url = f"{'https' if secure else 'http'}://{connection.headers.get('host', '')}{path}"
     possession = Possession(proof=proofs[0], method=connection.scope.get("method", "GET"), url=url)
     return Presented(scheme=DPOP, value=Secret(_whole(rest.strip(" "))), address=address, possession=possession)
 
