@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tools.generated import ROOT, asked_to_write, between, settle
 from valetkey.cli.main import app
 from valetkey.connections.states import TABLE
-from valetkey.providers.base import HandlerEntry, Provider
-from valetkey.providers.endpoints import PLACEHOLDER
 from valetkey.providers.names import BUILTIN
 from valetkey.providers.registry import Registry
 
 DOCS = ROOT / "docs"
 COLUMNS = 80
+WIDTH = 120
 
 
 def main() -> int:
@@ -39,34 +39,13 @@ def _settle(page: Path, blocks: dict[str, str], *, write: bool) -> int:
 
 
 def catalogue() -> str:
-    """One row for each provider that we ship."""
+    """How many providers we ship, and their names."""
     registry = Registry(())
-    rows = [_provider(registry.get(name)) for name in sorted(BUILTIN)]
-    head = ("name", "title", "handlers, the default one first", "what tools read", "client settings")
-    return _table(head, rows)
-
-
-def _provider(provider: Provider) -> tuple[str, ...]:
-    entries = sorted(provider.handlers, key=lambda entry: not entry.default)
-    variables = dict.fromkeys(name for entry in entries for name in entry.variables)
-    title = f"[{provider.title}]({provider.docs})" if provider.docs else provider.title
-    return (
-        f"`{provider.name}`",
-        title,
-        ", ".join(f"`{entry.name}`" for entry in entries),
-        ", ".join(f"`{name}`" for name in variables),
-        ", ".join(f"`{name}`" for name in _settings(entries)) or "none: pasted",
-    )
-
-
-def _settings(entries: Iterable[HandlerEntry]) -> dict[str, None]:
-    """What has to be set for the handlers of a provider."""
-    needed: dict[str, None] = {}
-    for entry in entries:
-        if entry.oauth2 is not None:
-            endpoints = f"{entry.oauth2.authorize.url} {entry.oauth2.token.url}"
-            needed |= dict.fromkeys(("client_id", "client_secret", *PLACEHOLDER.findall(endpoints)))
-    return needed
+    providers = [registry.get(name) for name in sorted(BUILTIN)]
+    oauth2 = sum(any(entry.oauth2 for entry in provider.handlers) for provider in providers)
+    names = ", ".join(f"`{provider.name}`" for provider in providers)
+    text = f"There are {len(providers)} providers, {oauth2} of them with OAuth 2: {names}."
+    return "\n".join(textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def states() -> str:

@@ -81,6 +81,12 @@ if TYPE_CHECKING:
     from valetkey.entrypoints.pocket.decorators import (
         tool as tool,
     )
+    from valetkey.entrypoints.pocket.folders import (
+        from_git as from_git,
+    )
+    from valetkey.entrypoints.pocket.folders import (
+        from_local as from_local,
+    )
     from valetkey.entrypoints.pocket.futures import FutureStore as FutureStore
     from valetkey.entrypoints.pocket.pocket import Pocket as Pocket
     from valetkey.entrypoints.web.interaction import (
@@ -268,6 +274,7 @@ _HOMES = {
     "entrypoints.pocket.auth": ("InMemorySessionStorage", "PocketAuth"),
     "entrypoints.pocket.config": ("OAuth2AuthConfig", "config"),
     "entrypoints.pocket.decorators": ("from_func", "function_tool", "tool"),
+    "entrypoints.pocket.folders": ("from_git", "from_local"),
     "entrypoints.pocket.futures": ("FutureStore",),
     "entrypoints.pocket.pocket": ("Pocket",),
     "entrypoints.web.interaction": ("confirm_link",),

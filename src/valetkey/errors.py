@@ -107,15 +107,19 @@ class AuthRequired(ValetkeyError):
         url: the link to open.
         provider: the provider whose account is needed.
         interaction: the id of the question that waits; empty where it is not known.
+        user_code, verification_uri: with the device grant, the code to enter and where; else empty.
     """
 
     code = "auth_required"
 
-    def __init__(self, message: str, *, url: str, provider: str, interaction: str = "") -> None:
+    def __init__(
+        self, message: str, *, url: str, provider: str, interaction: str = "", code: tuple[str, str] = ("", "")
+    ) -> None:
         super().__init__(message)
         self.url = url
         self.provider = provider
         self.interaction = interaction
+        self.user_code, self.verification_uri = code
 
 
 class AmbiguousConnection(ValetkeyError):

@@ -194,12 +194,12 @@ async def test_background_work_runs_and_its_failure_is_logged_by_type_only(own, 
         raise LookupError("canary-in-the-message")
 
     listener = Listener()
-    logging.getLogger("valetkey").addHandler(listener)
+    logging.getLogger().addHandler(listener)  # after the one that caplog reads
     try:
         own.spawn(fail)
         assert await asyncio.to_thread(failed.wait, 10)
     finally:
-        logging.getLogger("valetkey").removeHandler(listener)
+        logging.getLogger().removeHandler(listener)
     assert [record.getMessage() for record in caplog.records] == ["work in the background failed with LookupError"]
     assert "canary" not in caplog.text
 

@@ -162,10 +162,10 @@ def test_a_pasted_token_needs_no_settings_and_says_how_it_is_sent(capsys):
     assert "settings none needed" in shown
     assert "token goes into Authorization: DeepL-Auth-Key <token>" in shown
     assert "Further handlers" not in shown
-    main(["providers", "show", "freshdesk"])
+    main(["providers", "show", "bamboohr"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "settings [auth.freshdesk] subdomain" in shown
-    assert "token goes into Authorization: Basic base64(<token>:X)" in shown
+    assert "settings [auth.bamboohr] company" in shown
+    assert "token goes into Authorization: Basic base64(<token>:x)" in shown
 
 
 def test_a_public_client_needs_no_secret(capsys):

@@ -47,7 +47,7 @@ async def told(given: Response | Exception, asked: Userinfo = ASKED) -> object:
     return await Whose(wire).ask(handler, Credential(access_token=Secret(TOKEN)))
 
 
-@pytest.mark.requirement("f.pasted-tried")
+@pytest.mark.requirement("F.pasted-tried")
 class TestWhatIsSent:
     async def test_the_credential_goes_where_the_provider_takes_it(self):
         for placement, headers, url in (
@@ -105,7 +105,7 @@ class TestWhatIsSent:
         assert wire.requests == []
 
 
-@pytest.mark.requirement("f.pasted-tried")
+@pytest.mark.requirement("F.pasted-tried")
 class TestHowAnAnswerIsRead:
     async def test_who_it_is(self):
         for body, name in (

@@ -37,20 +37,29 @@ REVEALING = (
     "lending.py",
     "vault/*.py",
     "oauth/client.py",
+    "oauth/registering.py",  # a registered client's secret is sealed
+    "protocol/assertion.py",
     "protocol/client_auth.py",
+    "protocol/device.py",  # a device code goes into the poll
+    "protocol/dpop.py",  # a proof is signed with its key, and says which token it is for
+    "protocol/exchange.py",
     "protocol/introspection.py",
     "protocol/jwk.py",
+    "protocol/registration.py",  # the token that manages a client goes into its header
     "protocol/token.py",
     "connections/driven.py",
     "connections/handler*.py",
     "connections/handlers/*.py",
     "connections/passphrase.py",
+    "connections/unattended.py",
     "connections/session_credential.py",
     "connections/transfer.py",
+    "connections/whose.py",  # placed on a request to the provider itself
     "services/handle.py",
     "services/loans.py",  # a ticket goes into the context of one call
     "services/environs.py",  # a workspace's programs read their variables
     "services/manager_tokens.py",  # a token is given to whoever asked for it
+    "tools/folder.py",
     "tools/function.py",
     "tools/openapi/placing.py",
     "wiring/bus.py",
@@ -63,7 +72,14 @@ REVEALING = (
 )
 # Package data is read by providers/catalog, settings by settings/sources; all else is an adapter's.
 # The command line writes into the user's own folder; testing holds the other side of the wire.
-OPENING = ("adapters/*.py", "providers/catalog/*.py", "settings/sources.py", "cli/*.py", "testing/*.py")
+OPENING = (
+    "adapters/*.py",
+    "providers/catalog/*.py",
+    "settings/sources.py",
+    "settings/keyfiles.py",
+    "cli/*.py",
+    "testing/*.py",
+)
 MAKERS = {"Caller": "identity/chain.py", "Allowed": "policy/decide.py"}
 
 SECRET_NAMES = re.compile(

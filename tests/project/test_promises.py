@@ -127,11 +127,11 @@ def test_ci_brings_what_is_lacking_then_the_gates_then_the_tests():
 def test_the_extras_are_those_of_the_decisions():
     extras = PROJECT["project"]["optional-dependencies"]
     product = {"chat", "server", "saml", "postgres", "redis", "mcp", "services"}
-    frameworks = {"langchain", "langgraph", "llamaindex", "openai", "anthropic", "gemini", "crewai"}
+    frameworks = {"langchain", "langgraph", "llamaindex", "openai", "anthropic", "gemini", "crewai", "pydantic-ai"}
     more = {"aws", "keyring", "metrics"}  # issue B: where keys come from, and where metrics go
     assert set(extras) == product | more | frameworks | {"all"}
     (everything,) = extras["all"]
-    assert set(re.findall(r"\w+", everything.partition("[")[2])) == (product | more | frameworks) - {"crewai"}
+    assert set(re.findall(r"[\w-]+", everything.partition("[")[2])) == (product | more | frameworks) - {"crewai"}
     assert any(needed.startswith("hypha-rpc") for needed in extras["services"])
 
 

@@ -198,7 +198,7 @@ def test_settings_and_providers_that_are_shown_can_be_used(path, tmp_path):
         if language != "toml":
             continue
         values = tomllib.loads(text)
-        if "handlers" in values:
+        if "handlers" in values or "issuer" in values:
             file = tmp_path / "shown.toml"
             file.write_text(text)
             assert load(file, operator=True).handlers

@@ -300,6 +300,13 @@ class TestRefusals:
             # Reddit, HubSpot
             (400, {"message": "Bad Request", "error": 400}, Verdict.FINAL),
             (400, {"status": "BAD_REFRESH_TOKEN", "message": "missing"}, Verdict.FINAL),
+            # Twitch, Strava: no code at all
+            (400, {"status": 400, "message": "BAD_REFRESH_TOKEN"}, Verdict.FINAL),
+            (400, {"message": "Bad Request", "errors": [{"resource": "BAD_REFRESH_TOKEN"}]}, Verdict.FINAL),
+            (400, {"error": "odd", "message": "BAD_REFRESH_TOKEN"}, Verdict.UNCLEAR),
+            (400, {"error": "odd", "errors": [{"resource": "BAD_REFRESH_TOKEN"}]}, Verdict.UNCLEAR),
+            (400, {"message": "invalid_grant"}, Verdict.UNCLEAR),
+            (400, {"errors": ["BAD_REFRESH_TOKEN"], "message": ["BAD_REFRESH_TOKEN"]}, Verdict.UNCLEAR),
         ],
     )
     def test_by_code_and_never_by_description(self, status, members, verdict):

@@ -139,6 +139,10 @@ class Oidc:
         """Let access tokens issued from now on live so long."""
         self._admin("lifetime", seconds=seconds)
 
+    def nonce(self, *, required: bool) -> None:
+        """Let proofs of possession need a nonce from now on (RFC 9449 §8)."""
+        self._admin("nonce", required=required)
+
     def reset(self) -> None:
         """Count from zero, with the lifetime of the start."""
         self._admin("reset")

@@ -14,6 +14,7 @@ console.info = console.error; // standard output is for the one line
 const config = JSON.parse(process.argv[2]);
 const redirectUris = new Set(config.redirectUris);
 let accessTtl = config.accessTtl;
+let proofsNeedNonce = false;
 
 const server = createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -23,7 +24,10 @@ const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const provider = new Provider(issuer, {
   clients: config.clients.map((client) => ({
     redirect_uris: ['https://replaced.example/by-the-list'],
-    grant_types: ['authorization_code', 'refresh_token'],
+    grant_types: [
+      'authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code',
+      ...(client.token_endpoint_auth_method === 'none' ? [] : ['client_credentials']),
+    ],
     response_types: ['code'],
     ...client,
   })),
@@ -39,7 +43,7 @@ const provider = new Provider(issuer, {
     introspection: { enabled: true },
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
-    dPoP: { enabled: true },
+    dPoP: { enabled: true, nonceSecret: randomBytes(32), requireNonce: () => proofsNeedNonce },
     pushedAuthorizationRequests: { enabled: true },
     registration: { enabled: true },
   },
@@ -184,8 +188,9 @@ provider.RefreshToken.prototype.consume = async function consumeLater() {
 
 const commands = {
   state: () => counts,
-  reset: () => { counts = { exchanges: 0, refreshes: 0, revocations: 0, errors: [] }; accessTtl = config.accessTtl; },
+  reset: () => { counts = { exchanges: 0, refreshes: 0, revocations: 0, errors: [] }; accessTtl = config.accessTtl; proofsNeedNonce = false; },
   allow: ({ redirectUri }) => { redirectUris.add(redirectUri); },
+  nonce: ({ required }) => { proofsNeedNonce = required; },
   lifetime: ({ seconds }) => { accessTtl = seconds; },
   family: async ({ token }) => {
     const grant = families.get(token);
@@ -198,6 +203,7 @@ const commands = {
     watch(token).hold = null;
     watch(token).held.splice(0).forEach((resolve) => resolve());
   },
+  forget: async ({ client }) => { await provider.Client.adapter.destroy(client); },
   end: async ({ token }) => { await (await provider.AccessToken.find(token)).destroy(); },
   revoke: async ({ token }) => {
     const grant = families.get(token);

@@ -11,10 +11,12 @@ from urllib.parse import quote_plus
 
 from tests.real.oidc import Oidc, OidcClient
 from tests.real.visitor import call, post
+from tests.road.forms import open_form
 from tests.road.support import Page, Ports, get, write_settings
 from valetkey import AuthProvider, FunctionTool, OAuthHandler, Pocket, PocketAuth, function_tool, tool
 from valetkey.identity.verifiers.vouched import owner_of
 from valetkey.model.connections import Connection, Credential
+from valetkey.model.interactions import INVITATION
 from valetkey.settings.pocket import Config
 from valetkey.testing.clock import ManualClock
 from valetkey.wiring import build
@@ -133,6 +135,12 @@ class Road:
 
     async def connect(self, **consent: str) -> Page:
         return await asyncio.to_thread(get, await self.callback(**consent))
+
+    async def say_yes(self) -> Page:
+        """Another account than the one before was connected, and is not used unasked: keep it."""
+        url = (await self.invoke()).removeprefix(INVITATION)
+        assert "/confirm/" in url
+        return await asyncio.to_thread(lambda: open_form(url).send(answer="yes"))
 
     async def invoke(self) -> str:
         return await self.pocket.ainvoke("whose_mail", {})

@@ -204,7 +204,7 @@ class TestPasted:
     @pytest.fixture
     def ports(self, clock) -> Iterator[Ports]:
         ports = Ports()
-        write_settings(ports)
+        write_settings(ports, "[auth]\nverify_accounts = false")  # Slack is not there to be asked
         build.use(build.build(Config.load(Path.cwd(), {}), clock=clock))
         yield ports
         build.use(None)

@@ -68,6 +68,7 @@ async def test_an_account_lives_its_whole_life(road, oidc, given, client):
     road.clock.advance(31)  # what was renewed a moment ago is not renewed again for a tool's word alone
     assert (await road.invoke()).startswith(INVITATION + oidc.authorize_url)
     assert (await road.connect(login="second")).status == 200
+    assert (await road.say_yes()).status == 200
     assert json.loads(await road.invoke())["sub"] == "second"
 
     refresh, access = await road.refresh_token(), await road.access_token()
@@ -139,6 +140,7 @@ async def test_a_consent_withdrawn_while_the_token_had_ended_asks_again_and_only
     assert oidc.refreshes == 1
     assert (await connected.held()).health is Health.NEEDS_REAUTH
     assert (await connected.connect(login="back-again")).status == 200
+    assert (await connected.say_yes()).status == 200
     assert json.loads(await connected.invoke())["sub"] == "back-again"
     assert (await connected.held()).health is Health.OK
 

@@ -58,8 +58,8 @@ async def form(ports: Ports) -> tuple[Pocket, Form]:
     return pocket, await asyncio.to_thread(open_form, over_http(prompt.url, ports))
 
 
-@pytest.mark.requirement("f.pasted-tried")
-@pytest.mark.requirement("f.whose-account")
+@pytest.mark.requirement("F.pasted-tried")
+@pytest.mark.requirement("F.whose-account")
 async def test_a_refused_token_is_asked_for_again_and_a_good_one_says_whose_it_is(service, ports, capsys):
     token = await good_token(service)
     pocket, asked = await form(ports)
@@ -84,7 +84,7 @@ async def test_a_refused_token_is_asked_for_again_and_a_good_one_says_whose_it_i
     assert {each["account"] for each in json.loads(capsys.readouterr().out)} == {"Ada Lovelace"}
 
 
-@pytest.mark.requirement("f.pasted-tried")
+@pytest.mark.requirement("F.pasted-tried")
 async def test_an_outage_keeps_what_was_pasted_and_says_that_it_was_not_checked(service, ports):
     pocket, asked = await form(ports)
     service.fail_next(status=503, at="userinfo")
@@ -94,7 +94,7 @@ async def test_an_outage_keeps_what_was_pasted_and_says_that_it_was_not_checked(
     assert await pocket.ainvoke("use", {}) == str(len("never-seen"))
 
 
-@pytest.mark.requirement("f.pasted-tried")
+@pytest.mark.requirement("F.pasted-tried")
 async def test_the_form_of_one_link_tries_ten_and_no_more(service, ports):
     pocket, asked = await form(ports)
     for number in range(10):
@@ -108,7 +108,7 @@ async def test_the_form_of_one_link_tries_ten_and_no_more(service, ports):
         await pocket.wait_tool_auth()
 
 
-@pytest.mark.requirement("f.pasted-tried")
+@pytest.mark.requirement("F.pasted-tried")
 async def test_nobody_is_asked_where_settings_say_so(service, ports):
     write_settings(ports, "[auth]\nverify_accounts = false")
     pocket, asked = await form(ports)
@@ -118,7 +118,7 @@ async def test_nobody_is_asked_where_settings_say_so(service, ports):
     assert service.requests == []
 
 
-@pytest.mark.requirement("f.whose-account")
+@pytest.mark.requirement("F.whose-account")
 async def test_an_issuer_that_settings_name_is_asked_where_its_metadata_says(service, ports):
     section = f'[auth.google]\nclient_id = "{service.client.id}"\nclient_secret = "{service.client.secret}"\n'
     write_settings(ports, f'{section}issuer = "{service.url}"\n')

@@ -47,6 +47,7 @@ class Home:
             rotations=kit.rotations,
             revoker=kit.revoker,
             reseal=self.reseal,
+            follow=lambda row: None,
             clock=kit.clock,
             entropy=kit.dice,
             recorder=kit.recorder,

@@ -202,7 +202,7 @@ def _print_provider(row: Mapping[str, Any]) -> None:
     for group, page in row["facts"].items():
         pages.setdefault(page, []).append(group)
     if pages:
-        print("\nWhere these facts are to be checked")
+        print("\nWhere these facts can be read")
     for page, groups in pages.items():
         print(f"  {plain(page)}\n    {plain(', '.join(groups))}")
 

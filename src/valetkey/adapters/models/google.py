@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.genai import Client
 from google.genai.types import HttpOptions, HttpRetryOptions
+from pydantic_ai.models import create_async_httpx2_client
 from pydantic_ai.models.google import GoogleModel
 from pydantic_ai.providers.google import GoogleProvider
 
@@ -19,12 +20,17 @@ async def open_google(model: ModelId, choice: ModelChoice) -> Backend:
     Raises:
         ModelError: there is no key.
     """
+    # Chosen here: left alone, the library takes aiohttp wherever that is installed.
+    wire = create_async_httpx2_client(timeout=choice.timeout)
     client = Client(
         vertexai=False,
         api_key=key_of(model, choice),
         http_options=HttpOptions(
-            base_url=choice.base_url, timeout=int(choice.timeout * 1000), retry_options=HttpRetryOptions(attempts=1)
+            base_url=choice.base_url,
+            timeout=int(choice.timeout * 1000),
+            retry_options=HttpRetryOptions(attempts=1),
+            httpx_async_client=wire,
         ),
     )
     chat = GoogleModel(model.name, provider=GoogleProvider(client=client))
-    return Backend(id=model, choice=choice, model=chat, closing=client.aio.aclose)
+    return Backend(id=model, choice=choice, model=chat, closing=wire.aclose)
