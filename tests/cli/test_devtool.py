@@ -249,3 +249,19 @@ def test_a_tool_folder_runs_with_its_own_variables(capsys):
         assert pocket.invoke("plain", {"who": "Ada"}).strip() == "Hello, Ada!"
     assert main(["devtool", "create-tool-template", "more", "--provider", "nobody"]) != 0
     assert not Path("more").exists()
+
+
+def test_the_steps_name_every_file_with_an_address_that_stands_for_another(capsys):
+    for kind in ("oauth2", "token"):
+        for handler in ((), ("--handler",)):
+            name = f"acme_{kind}_{len(handler)}"
+            assert main(["devtool", f"create-{kind}-auth-template", name, *handler]) == 0
+            steps = capsys.readouterr().out.split("What comes next:")[1]
+            assert "docs" in steps
+            assert "origins" in steps
+            host = f"{name.replace('_', '-')}.example"
+            files = [each for each in Path("valetkey_providers").rglob(f"*{name}*") if each.is_file()]
+            files += Path("valetkey_providers", name).glob("*.py")
+            assert files
+            for file in files:
+                assert host not in file.read_text("utf-8") or str(file) in steps

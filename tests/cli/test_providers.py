@@ -91,6 +91,10 @@ def test_a_word_that_is_nowhere_says_what_to_do(capsys):
     assert said.out == ""
     assert said.err.startswith("valetkey: There is no provider with 'zzqx' in its name, title or handlers.")
     assert "valetkey providers list" in said.err
+    for advised in ("create-oauth2-auth-template", "create-token-auth-template"):
+        assert advised in said.err
+        assert main(["devtool", advised, "--help"]) == 0
+    capsys.readouterr()
     assert main(["providers", "list", "zzqx", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -171,3 +175,24 @@ def test_a_pasted_token_needs_no_settings_and_says_how_it_is_sent(capsys):
 def test_a_public_client_needs_no_secret(capsys):
     main(["providers", "show", "lichess"])
     assert "[auth.lichess] client_id\n" in capsys.readouterr().out
+
+
+def test_a_handler_s_name_shows_its_provider(capsys):
+    for named, heading in (("mine-token", "My Service (mine,"), ("mine-device", "My Service (mine,")):
+        assert main(["providers", "show", named]) == 0
+        assert capsys.readouterr().out.startswith(heading)
+    assert main(["providers", "show", "min"]) == 2
+    assert "Did you mean mine?" in capsys.readouterr().err
+
+
+def test_a_class_of_one_s_own_is_shown_with_what_tools_read_and_whose_settings_count(capsys):
+    main(["devtool", "create-token-auth-template", "acme", "--handler"])
+    capsys.readouterr()
+    assert main(["providers", "show", "acme"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for told in (
+        "settings those of [auth.acme] that its class reads",
+        "class acme.token_handler:AcmeTokenAuthHandler",
+        "tools read ACME_TOKEN",
+    ):
+        assert told in shown

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.connections.devices import DEVICE_CODE, PAGE, TOKENS, USER_CODE, DeviceServer, program
-from valetkey import AuthProvider, AuthRefused, Pocket, function_tool
+from valetkey import AuthProvider, AuthRefused, Pocket, config, function_tool
 from valetkey.errors import ExchangeFailed, InvalidAuthState, ProviderUnavailable
 from valetkey.identity.verifiers.vouched import owner_of
 from valetkey.model.interactions import INVITATION, Interaction, InteractionKind, Phase
@@ -21,6 +21,12 @@ OWNER = owner_of("default")
 
 @function_tool(auth_provider=AuthProvider.GITHUB)
 def read_issues(**kwargs):
+    """Read them."""
+    return f"read with {len(kwargs['GITHUB_TOKEN'])}"
+
+
+@function_tool(auth_provider=AuthProvider.GITHUB, auth_handler="github-device")
+def read_by_code(**kwargs):
     """Read them."""
     return f"read with {len(kwargs['GITHUB_TOKEN'])}"
 
@@ -346,3 +352,38 @@ async def test_upkeep_goes_on_with_a_flow_whose_process_has_ended_and_nobody_wai
         assert len(server.polled) == polls + 1
     finally:
         await asyncio.to_thread(build.use, None)
+
+
+CODE = {"client_id": "me", "device_url": "https://github.test/device/code", "token_url": "https://github.test/token"}
+DEVICE = {**CODE, "handler": "github-device"}
+
+
+@pytest.fixture
+async def without(clock: ManualClock) -> AsyncIterator[DeviceServer]:
+    """A system whose settings choose no handler yet."""
+    server = DeviceServer(clock)
+    made = program(server)
+    made.config.auth.github = CODE
+    build.use(made)
+    yield server
+    await asyncio.to_thread(build.use, None)
+
+
+async def test_a_handler_that_settings_choose_serves_though_a_link_of_another_is_open(without):
+    pocket = Pocket(tools=[read_issues])
+    (first,) = await pocket.initialize_tool_auth()
+    assert "login/oauth/authorize" in first.url
+    config().auth.github = DEVICE
+    (then,) = await pocket.initialize_tool_auth()
+    assert (then.url, then.user_code) == (PAGE, USER_CODE)
+    config().auth.github = CODE
+    (last,) = await pocket.initialize_tool_auth()
+    assert "login/oauth/authorize" in last.url
+    assert last.user_code == ""
+
+
+async def test_a_link_of_the_handler_that_a_tool_names_stays_for_the_tools_that_name_none(without):
+    (first,) = await Pocket(tools=[read_by_code]).initialize_tool_auth()
+    (then,) = await Pocket(tools=[read_issues]).initialize_tool_auth()
+    assert first == then
+    assert len(without.asked) == 1

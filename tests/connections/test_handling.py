@@ -133,6 +133,11 @@ class TestOurs:
         with pytest.raises(UnknownProvider, match="Did you mean my-service-oauth2"):
             handling.find("my-servce-oauth2")
 
+    def test_the_setting_that_chose_a_handler_which_is_not_there_is_named(self, handling, settings):
+        settings.set("example", handler="exmple-oauth2")
+        with pytest.raises(UnknownProvider, match=r"auth\.example\.handler .*Did you mean example-oauth2"):
+            handling.find(None, "example")
+
     def test_a_class_of_your_own_has_to_be_given(self, handling):
         with pytest.raises(UnknownProvider, match=r"PocketAuth\(handlers=\[…\]\)"):
             handling.find("example-mine")

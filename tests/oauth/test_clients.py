@@ -1,5 +1,7 @@
 """Who we are at a provider: from settings, read anew each time."""
 
+import os
+
 import pytest
 
 from tests.oauth.fakes import SECRET, Settings, provider
@@ -117,3 +119,38 @@ def test_the_secret_before_is_a_secret_in_settings_too(caplog, tmp_path):
     found = given.client("google")
     assert found is not None
     assert found.previous_client_secret == Secret("of-the-environment")
+
+
+def refused(tmp_path, name, value):
+    config = Config.load(tmp_path, {}, **{f"auth.google.{name}": value})
+    with pytest.raises(InvalidSetting) as caught:
+        config.client("google")
+    assert f"auth.google.{name}" in str(caught.value)
+    assert str(value) not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_typed_setting_that_cannot_be_used_is_named(tmp_path):
+    for name in ("dpop", "use_recommended_scope"):
+        assert "true or false" in refused(tmp_path, name, "perhaps")
+    refused(tmp_path, "environment", '{"A": 5}')
+    refused(tmp_path, "environment", 77)
+
+
+def test_a_key_file_that_is_none_is_told_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty.pem").write_text("\n")
+    for name in ("private_key", "service_account"):
+        assert "is no file" in refused(tmp_path, name, f"file:{tmp_path}/pipe")
+        assert "is no file" in refused(tmp_path, name, f"file:{tmp_path}")
+        assert "is empty" in refused(tmp_path, name, f"file:{tmp_path}/empty.pem")
+        for path in ("/srv/robot", "~/robot", "./robot", "robot.JSON", "robot.pem"):
+            assert "Write file: before it" in refused(tmp_path, name, path)
+
+
+def test_the_text_of_a_key_is_no_path(tmp_path):
+    for text in ("-----BEGIN PRIVATE KEY-----\nMIIE/a\n-----END PRIVATE KEY-----", '{"kty": "EC", "kid": "a.key"}'):
+        config = Config.load(tmp_path, {}, **{"auth.google.private_key": text})
+        found = config.client("google")
+        assert found is not None
+        assert found.private_key == Secret(text)

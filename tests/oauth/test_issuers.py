@@ -290,3 +290,13 @@ def test_an_inline_handler_needs_an_issuer_or_both_urls():
     for lacking in lacks:
         with pytest.raises(InvalidSetting, match="_url is empty"):
             OAuthHandler(client_id="c", **lacking)
+
+
+async def test_the_setting_that_names_an_issuer_which_cannot_be_asked_is_in_the_error():
+    place = Place(OUT, operator=True, settings=replace(OURS, issuer=ISSUER))
+    with pytest.raises(ExchangeFailed, match=rf"auth\.{place.provider.name}\.issuer"):
+        await place.oauth2()
+    place = Place(OUT)
+    with pytest.raises(ExchangeFailed) as caught:
+        await place.oauth2()
+    assert "auth." not in str(caught.value)

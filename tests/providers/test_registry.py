@@ -160,6 +160,8 @@ def test_finding_a_handler_reads_one_file(project, monkeypatch):
 def test_an_unknown_handler_names_the_nearest(project):
     with pytest.raises(UnknownProvider, match=r"'slack-oauth'\. Did you mean slack-oauth2"):
         Registry(paths=[project]).find_handler("slack-oauth")
+    with pytest.raises(UnknownProvider, match=r"Did you mean google-device\?"):
+        Registry(paths=[project]).find_handler("google-devise")
 
 
 def test_a_program_registers_a_provider_of_its_own(project):

@@ -17,7 +17,7 @@ from tests.identity.jwt_kit import EC, RSA, jwk, jwks, token
 from tests.protocol.test_assertion import pem
 from tests.road.support import client_section, get, write_settings
 from valetkey import AuthProvider, Pocket, function_tool
-from valetkey.errors import AuthRefused, InvalidSetting, Unauthenticated
+from valetkey.errors import AuthRefused, InvalidSetting, MissingSetting, Unauthenticated
 from valetkey.identity.issuers import TrustedIssuer
 from valetkey.identity.verifiers.vouched import HOST
 from valetkey.model.caller import OURS, Owner
@@ -296,3 +296,10 @@ def _parts(received: Any) -> list[str]:
         if value.lower().startswith("basic "):
             texts.append(base64.b64decode(value[6:]).decode())
     return texts
+
+
+async def test_a_service_account_that_settings_do_not_have_is_the_setting_that_is_named_first(server, clock, ports):
+    open_with(server, clock, ports)
+    with pytest.raises(MissingSetting) as caught:
+        Pocket(tools=[google_tool(server, "google-service-account", SCOPE)]).invoke("who", {})
+    assert str(caught.value).startswith("auth.google.service_account is not set")

@@ -111,9 +111,13 @@ def _provider(kind: Kind, name: str, into: Path, *, handler: bool, force: bool) 
 
 def _steps(kind: Kind, name: str, into: Path, *, handler: bool) -> list[str]:
     dashed = name.replace("_", "-")
-    where = f"{dashed}.example"
-    written = f"valetkey_providers/{name}{f'/{kind}_handler' if handler and kind == 'oauth2' else ''}"
-    replace = f"In {written}{'.py' if handler and kind == 'oauth2' else '.toml'}, replace the addresses at {where}."
+    written = f"valetkey_providers/{name}"
+    replace = (
+        f"In {written}.toml, replace the addresses at {dashed.strip('-')}.example: docs, where a person reads\n"
+        f"     how to get in, and origins, where tokens may be sent{'' if handler else '; and all others there'}."
+    )
+    if handler and kind == "oauth2":
+        replace += f"\n     In {written}/oauth2_handler.py, replace AUTHORIZE_URL and TOKEN_URL."
     client = (
         f"Register a client at the service, with this redirect URI where nothing else is set:\n"
         f"     https://localhost:8001/proxy/auth/{name}/oauth2/callback\n"

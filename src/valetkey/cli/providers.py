@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def list_providers(word: str = "", *, as_json: bool) -> None:
     if not found:
         raise UnknownProvider(
             f"There is no provider with {shown(word)} in its name, title or handlers.{nearest(word, registry.names())} "
-            "`valetkey providers list` has them all; `valetkey devtool provider` begins one of your own."
+            "`valetkey providers list` has them all; `valetkey devtool create-oauth2-auth-template NAME`, or "
+            "create-token-auth-template, begins one of your own."
         )
     rows = ((_row(provider, files), _handlers(provider)) for provider in found)
     print_table(
@@ -51,16 +53,17 @@ def list_providers(word: str = "", *, as_json: bool) -> None:
 
 
 def show_provider(name: str, *, as_json: bool) -> None:
-    """Print one provider with all that its handlers do.
+    """Print one provider with all that its handlers do; it may be named by one of them.
 
     Raises:
         UnknownProvider: there is none of that name; the text names the nearest.
     """
     registry, files = _registry()
-    provider = registry.get(name.strip().lower())
+    provider = _found(registry, name.strip().lower())
     row = _row(provider, files)
     row["handlers"] = [
-        {**short, **_details(entry)} for short, entry in zip(row["handlers"], provider.handlers, strict=True)
+        {**short, **_details(entry, provider.name)}
+        for short, entry in zip(row["handlers"], provider.handlers, strict=True)
     ]
     row |= {
         "origins": sorted(provider.origins),
@@ -73,6 +76,17 @@ def show_provider(name: str, *, as_json: bool) -> None:
         print_json(row)
     else:
         _print_provider(row)
+
+
+def _found(registry: Registry, name: str) -> Provider:
+    from valetkey.errors import UnknownProvider
+
+    try:
+        return registry.get(name)
+    except UnknownProvider:
+        with suppress(UnknownProvider):
+            return registry.find_handler(name)[0]
+        raise
 
 
 def _registry() -> tuple[Registry, dict[str, str]]:
@@ -149,13 +163,14 @@ def _settings(provider: Provider) -> list[str]:
     return [name for name in needed if name]
 
 
-def _details(entry: HandlerEntry) -> dict[str, Any]:
+def _details(entry: HandlerEntry, provider: str) -> dict[str, Any]:
     from valetkey.providers.base import HandlerKind
 
     where = {HandlerKind.BASIC: "Authorization: Basic …", HandlerKind.KEY_PAIR: ""}.get(entry.kind, _place(entry))
     details: dict[str, Any] = {
         "description": entry.description,
-        "variables": dict(entry.variables),
+        **({"class": f"{entry.handler.module}:{entry.handler.name}"} if entry.handler else {}),
+        "variables": _variables(entry, provider),
         "recommended_scopes": sorted(entry.recommended_scopes),
         "fields": [{"name": field.name, "label": field.label, "secret": field.secret} for field in entry.fields],
     }
@@ -176,6 +191,12 @@ def _details(entry: HandlerEntry) -> dict[str, Any]:
     return details
 
 
+def _variables(entry: HandlerEntry, provider: str) -> dict[str, str]:
+    """What tools read; of a class of the project's own, what they read unless its context has names of its own."""
+    own = {f"{provider.upper()}_TOKEN": "access_token"} if entry.handler else {}
+    return dict(entry.variables) or own
+
+
 def _place(entry: HandlerEntry) -> str:
     put = entry.placement
     token = f"base64({put.pair.format(token='<token>')})" if put.pair else "<token>"
@@ -185,12 +206,14 @@ def _place(entry: HandlerEntry) -> str:
 def _print_provider(row: Mapping[str, Any]) -> None:
     where = "" if row["source"] == BUILT_IN else row["source"]
     settings = ", ".join(row["settings"])
+    own = any("class" in handler for handler in row["handlers"])
+    none = f"those of [auth.{row['name']}] that its class reads" if own else "none needed"
     _print_lines(
         f"{row['title']} ({row['name']}{f', {where}' if where else ''})",
         {
             "API": row["origins"],
             "register at": row["docs"],
-            "settings": f"[auth.{row['name']}] {settings}" if settings else "none needed",
+            "settings": f"[auth.{row['name']}] {settings}" if settings else none,
         },
     )
     for handler in row["handlers"]:
@@ -210,6 +233,7 @@ def _print_provider(row: Mapping[str, Any]) -> None:
 def _shown(handler: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The lines of a handler, in the order in which a newcomer asks."""
     yield "what it is", handler["description"]
+    yield "class", handler.get("class")
     yield "tools read", handler["variables"]
     yield "person pastes", [field["label"] for field in handler["fields"]]
     for name, url in handler.items():

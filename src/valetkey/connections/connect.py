@@ -105,7 +105,7 @@ class Connecting:
         already = frozenset[str]() if held is None or state is AuthState.NO_SESSION else held.scopes
         scopes = self._ask_for(handler, need.scopes | already)
 
-        about = self._about(handler, profile, scopes, tool)
+        about = self._about(handler, profile, scopes, tool, named=need.handler is not None)
 
         async def begin(uid: str) -> Mapping[str, Any]:
             flow = self._answering.flow(handler, uid, owner, profile, scopes, request)
@@ -268,7 +268,10 @@ class Connecting:
         same = pending.about["handler"] == handler.name
         enough = need.scopes <= asked or not handler.scoped
         here = payload["redirect_uri"] == self._links.redirect_uri(handler)
-        kept = enough and here and (same or need.handler is None)
+        named = bool(pending.about.get("named"))
+        # Another handler's link stays for a tool that names none, where a tool asked for that handler by its name;
+        # else settings chose it, and choose another one now.
+        kept = enough and here and (same or (need.handler is None and named))
         if kept and not (same and handler.at_home):
             return pending
         scopes = asked if kept else self._ask_for(handler, asked | need.scopes)
@@ -281,11 +284,20 @@ class Connecting:
         widened = await self._interactions.amend(
             pending,
             payload={**payload, **_payload(flow, begun)},
-            about=self._about(handler, profile, scopes, str(pending.about.get("tool", ""))) | _code(begun.shown),
+            about=self._about(
+                handler,
+                profile,
+                scopes,
+                str(pending.about.get("tool", "")),
+                named=need.handler is not None or (same and named),
+            )
+            | _code(begun.shown),
         )
         return widened or await self._interactions.get(pending.id) or pending
 
-    def _about(self, handler: Handler, profile: str, scopes: frozenset[str], tool: str) -> dict[str, object]:
+    def _about(
+        self, handler: Handler, profile: str, scopes: frozenset[str], tool: str, *, named: bool
+    ) -> dict[str, object]:
         return {
             "provider": handler.provider.name,
             "title": handler.provider.title,
@@ -293,6 +305,7 @@ class Connecting:
             "profile": profile,
             "scopes": sorted(scopes),
             **({"tool": tool} if tool else {}),
+            **({"named": True} if named else {}),
             **({"in_memory": True} if self._answering.in_memory else {}),
         }
 

@@ -207,7 +207,10 @@ class Handling:
         if settings.environment:
             return self._by_environment(self._provider(name))
         if settings.handler:
-            return self._named(settings.handler, name)
+            try:
+                return self._named(settings.handler, name)
+            except UnknownProvider as error:
+                raise UnknownProvider(f"The setting auth.{name}.handler cannot be used: {error.message}") from None
         own = [handler for handler in self._own.values() if handler.provider.name == name]
         chosen = [handler for handler in own if handler.default]
         if chosen:

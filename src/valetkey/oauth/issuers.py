@@ -78,7 +78,13 @@ class Issuers:
         if not oauth2.discovered:
             return oauth2
         trust = Trust.OPERATOR if operator else Trust.CATALOGUE
-        found = await self.metadata(oauth2.issuer, trust)
+        try:
+            found = await self.metadata(oauth2.issuer, trust)
+        except ExchangeFailed as error:
+            if not settings.issuer:
+                raise
+            advice = f"The setting auth.{provider.name}.issuer names that issuer."
+            raise ExchangeFailed(f"{error.message} {advice}", sent=error.sent, late=error.late) from None
         return completed(provider, oauth2, found, trust=trust, settings=settings, tell=self._tell)
 
     def _tell(self, what: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from valetkey.errors import InvalidSetting, UnknownProvider
-from valetkey.providers.base import HandlerEntry, Provider
+from valetkey.providers.base import DERIVED, HandlerEntry, Provider
 from valetkey.providers.catalog.files import FOLDER, builtin_file, project_files
 from valetkey.providers.catalog.load import load
 from valetkey.providers.endpoints import override
@@ -99,7 +99,7 @@ class Registry:
         """
         found = self._handlers.get(name) or self._handler(name)
         if found is None:
-            known = [entry.name for provider in self._candidates("") for entry in provider.handlers]
+            known = [known for provider in self._candidates("") for known in _handler_names(provider)]
             raise UnknownProvider(f"There is no auth handler {shown(name)}.{nearest(name, known)}")
         return self._handlers.setdefault(name, found)
 
@@ -154,6 +154,12 @@ def _check(provider: Provider) -> None:
         raise InvalidSetting(f"The provider {provider.name!r} needs at least one handler, each with a name of its own.")
     if sum(entry.default for entry in provider.handlers) != 1:
         raise InvalidSetting(f"Exactly one handler of the provider {provider.name!r} has to be its default.")
+
+
+def _handler_names(provider: Provider) -> Iterator[str]:
+    yield from (entry.name for entry in provider.handlers)
+    derived = (f"{_dashed(provider.name)}-{ending}" for ending in DERIVED)
+    yield from (name for name in derived if provider.handler(name) is not None)
 
 
 def _dashed(name: str) -> str:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from pydantic import TypeAdapter, ValidationError
-
 from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.oauth.clients import ClientSettings, variable
 from valetkey.secret import Secret
@@ -27,7 +25,7 @@ from valetkey.settings.sections import (
     Session,
 )
 from valetkey.settings.sources import Layer, Sources, load
-from valetkey.settings.values import explain, from_json, read_value
+from valetkey.settings.values import from_json, read_value
 
 KNOWN = {
     **{field.name: field.name for field in fields(Callbacks)},
@@ -231,16 +229,14 @@ def _client(provider: str, given: dict[str, Any]) -> ClientSettings:
     environment = values.pop("environment", {})
     if isinstance(environment, str):
         environment = from_json(environment, f"auth.{provider}.environment")
-    try:
-        return ClientSettings(
-            dpop=None if dpop is None else TypeAdapter(bool).validate_python(dpop),
-            use_recommended_scope=TypeAdapter(bool).validate_python(recommended),
-            environment=TypeAdapter(dict[str, str]).validate_python(environment),
-            values=extra,
-            **{name: _read_as(provider, name, value) for name, value in values.items() if value is not None},
-        )
-    except ValidationError as error:
-        raise InvalidSetting(f"[auth.{provider}] cannot be used: {explain(error)}.") from None
+    where = f"auth.{provider}"
+    return ClientSettings(
+        dpop=None if dpop is None else read_value(bool, dpop, f"{where}.dpop"),
+        use_recommended_scope=read_value(bool, recommended, f"{where}.use_recommended_scope"),
+        environment=read_value(dict[str, str], environment, f"{where}.environment"),
+        values=extra,
+        **{name: _read_as(provider, name, value) for name, value in values.items() if value is not None},
+    )
 
 
 def _section(cls: type[_Section], sources: Sources) -> _Section:

@@ -55,4 +55,4 @@ def from_json(text: str, where: str) -> Any:
 def explain(error: ValidationError) -> str:
     """What is wrong with a value, without the value."""
     first = error.errors(include_input=False, include_url=False)[0]
-    return str(first["msg"])
+    return "it has to be true or false" if first["type"].startswith("bool_") else str(first["msg"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from valetkey.connections.handler import Flow
 from valetkey.connections.unattended import Unattended
-from valetkey.errors import InvalidSetting
+from valetkey.errors import InvalidSetting, MissingSetting
 from valetkey.model.connections import Grant
 from valetkey.oauth.client import OAuthClient
 from valetkey.oauth.clients import ClientSettings
@@ -41,9 +41,19 @@ class ServiceAccountHandler(Unattended):
     """A service account of whoever runs the program: named by the program's own tools and by settings only."""
 
     def who(self) -> ClientSettings:
-        """With a key file, settings need no client id."""
+        """With a key file, settings need no client id.
+
+        Raises:
+            MissingSetting: there is neither a key file nor a client id with a key.
+        """
         settings = self.world.clients.of(self.provider.name)
-        return settings if settings.service_account else super().who()
+        if settings.service_account or (settings.client_id and settings.private_key):
+            return settings
+        name, title = self.provider.name, self.provider.title
+        raise MissingSetting(
+            f"auth.{name}.service_account is not set. Write file: there, and the path of the key file as {title} gave "
+            f"it. Where it gives none: auth.{name}.client_id, private_key and key_id."
+        )
 
     async def obtain(self, flow: Flow) -> Grant:
         """Ask for a token for the need's scopes.
