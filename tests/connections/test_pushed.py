@@ -43,6 +43,7 @@ def query(url: str) -> dict[str, str]:
 class Place:
     def __init__(self, *answers: Any, store: MemoryClients | None = None, settings: Settings | None = None, **dialect):
         clock, dice = ManualClock(), Dice()
+        self.clock = clock
         self.wire, self.store = Wire(*answers), store or MemoryClients()
         self.settings = settings or Settings()
         named = provider(**dialect)
@@ -198,3 +199,59 @@ async def test_an_issuer_alone_is_enough_where_it_registers():
     assert query((await place.handler.begin(flow())).url)["client_id"] == "c-1"
     # One with a secret, where there may be one.
     assert json.loads(place.wire.requests[1].body)["token_endpoint_auth_method"] == "client_secret_basic"
+
+
+async def test_a_flow_ends_with_the_client_that_it_began_with_although_a_newer_one_serves_others():
+    soon = ManualClock().now() + 1800
+    place = Place(
+        registered(client_secret_expires_at=soon),
+        registered("c-2"),
+        pushed(),
+        tokens(),
+        settings=unset(),
+        registration=REGISTRAR,
+        par=PAR,
+    )
+    begun = await place.handler.begin(flow("read"))
+    place.clock.advance(1000)
+    assert (await place.handler.begin(flow("read", state="state-2"))).private["client_id"] == "c-2"
+    assert (await place.handler.reopen(flow("read", "write"), begun.private)) is not None
+    await place.handler.start(flow("read"), begun.private)
+    grant = await place.handler.finish(flow("read"), begun.private, {"code": "code-1"})
+    assert grant.credential.client_id == "c-1"
+    assert [form["client_secret"] for form in place.wire.forms()[2:]] == ["secret-of-c-1"] * 2
+
+
+async def test_an_account_is_refreshed_after_the_registration_endpoint_moved_or_closed():
+    for now in ({"registration_endpoint": "https://as.test/v2/register"}, {}):
+        said = {
+            "issuer": "https://as.test",
+            "authorization_endpoint": "https://as.test/a",
+            "token_endpoint": "https://as.test/t",
+        }
+        first = answer(said | {"registration_endpoint": REGISTRAR.url})
+        place = Place(first, registered(), tokens(refresh_token="rt-1"), settings=unset(), **EMPTY)
+        begun = await place.handler.begin(flow("read"))
+        grant = await place.handler.finish(flow("read"), begun.private, {"code": "code-1"})
+        later = Place(answer(said | now), tokens(access_token="at-2"), store=place.store, settings=unset(), **EMPTY)
+        renewed = await later.handler.refresh(grant.credential, frozenset())
+        assert renewed.credential.access_token.matches("at-2")
+
+
+async def test_accounts_of_a_client_live_on_whatever_a_look_at_it_is_answered():
+    managed = {"registration_client_uri": f"{REGISTRAR.url}/c", "registration_access_token": "rat"}
+    for status, then in ((404, []), (401, [registered("c-2")])):
+        place = Place(
+            registered(**managed),
+            tokens(refresh_token="rt-1"),
+            answer({}, status),
+            *then,
+            tokens(access_token="at-2"),
+            settings=unset(),
+            registration=REGISTRAR,
+        )
+        begun = await place.handler.begin(flow("read"))
+        grant = await place.handler.finish(flow("read"), begun.private, {"code": "code-1"})
+        await place.handler.begin(flow("read", state="state-2"))
+        renewed = await place.handler.refresh(grant.credential, frozenset())
+        assert renewed.credential.access_token.matches("at-2"), status

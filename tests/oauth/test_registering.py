@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,10 +90,10 @@ async def test_a_client_of_loopback_is_a_native_one_and_each_redirect_uri_has_it
     await place.client()
     assert (await place.client(other)).settings.client_id == "c-2"
     assert json.loads(place.wire.requests[1].body)["application_type"] == "native"
-    found = await place.registering.of_id(place.oauth2, ClientSettings(), client_id="c-1")
+    found = await place.registering.of_id(place.provider, place.oauth2, ClientSettings(), client_id="c-1")
     assert found is not None
     assert found.settings.client_id == "c-1"
-    assert await place.registering.of_id(place.oauth2, ClientSettings(), client_id="c-3") is None
+    assert await place.registering.of_id(place.provider, place.oauth2, ClientSettings(), client_id="c-3") is None
 
 
 @pytest.mark.requirement("O-41")
@@ -114,6 +115,7 @@ async def test_o41_another_client_than_asked_for_is_refused_ended_and_not_kept()
         {"client_secret_expires_at": 1},
         {"client_secret_expires_at": "never"},
         {"client_secret_expires_at": True},
+        {"client_secret_expires_at": 10**400},
     ]
     for changed in wrong:
         place = Place(given(**changed), answer({}, 204))
@@ -196,25 +198,32 @@ async def test_many_at_once_in_one_process_register_once():
     assert {each.settings.client_id for each in known} == {"c-1"}
 
 
-async def test_a_secret_that_ends_is_replaced_in_time():
-    clock = ManualClock()
-    place = Place(given(client_secret_expires_at=clock.now() + 86_400), given(client_id="c-2"))
+async def test_a_secret_that_ends_is_replaced_in_time_and_kept_until_then():
+    ends = ManualClock().now() + 86_400
+    later = given(client_id="c-2", client_secret_expires_at=ends + 86_400)
+    place = Place(given(client_secret_expires_at=ends), later, given(client_id="c-3"))
     await place.client()
     place.clock.advance(86_400 - AHEAD - 1)
     assert (await place.client()).settings.client_id == "c-1"
     place.clock.advance(2)
     assert (await place.client()).settings.client_id == "c-2"
-    assert [row.client_id for row in await place.store.page()] == ["c-2"]
+    old = await place.registering.of_id(place.provider, place.oauth2, ClientSettings(), client_id="c-1")
+    assert old is not None
+    assert old.settings.client_secret is not None
+    assert old.settings.client_secret.matches(SECRET)
+    place.clock.advance(86_400)
+    assert (await place.client()).settings.client_id == "c-3"
+    assert {row.client_id for row in await place.store.page()} == {"c-2", "c-3"}
 
 
 async def test_a_new_flow_looks_whether_it_is_still_known_and_registers_anew_once():
-    for status in (401, 404):
-        place = Place(given(), answer({}, status), given(client_id="c-2"), answer({}, 200))
-        await place.client()
-        assert (await place.client()).settings.client_id == "c-1"  # no look
-        assert (await place.client(look=True)).settings.client_id == "c-2"
-        assert (await place.client(look=True)).settings.client_id == "c-2"
-    for silent in (answer({}, 503), answer({}, 403), ExchangeFailed("no answer", sent=True)):
+    place = Place(given(), answer({}, 401), given(client_id="c-2"), answer({}, 200))
+    await place.client()
+    assert (await place.client()).settings.client_id == "c-1"  # no look
+    assert (await place.client(look=True)).settings.client_id == "c-2"
+    assert (await place.client(look=True)).settings.client_id == "c-2"
+    assert await place.registering.of_id(place.provider, place.oauth2, ClientSettings(), client_id="c-1") is not None
+    for silent in (answer({}, 404), answer({}, 503), answer({}, 403), ExchangeFailed("no answer", sent=True)):
         place = Place(given(), silent)
         await place.client()
         assert (await place.client(look=True)).settings.client_id == "c-1"
@@ -231,10 +240,54 @@ async def test_what_manages_a_client_is_asked_at_the_registrars_own_origin_only(
 async def test_a_refusal_forgets_a_client_that_the_server_has_forgotten_and_no_other():
     place = Place(given(), answer({}, 200), answer({}, 401))
     await place.client()
-    assert not await place.registering.forgotten(place.oauth2, client_id="c-1")
-    assert await place.registering.forgotten(place.oauth2, client_id="c-1")
+    assert not await place.registering.forgotten(place.provider, place.oauth2, client_id="c-1")
+    assert await place.registering.forgotten(place.provider, place.oauth2, client_id="c-1")
     assert list(await place.store.page()) == []
     unmanaged = Place(given(registration_client_uri=None))
     await unmanaged.client()
-    assert await unmanaged.registering.forgotten(unmanaged.oauth2, client_id="c-1")
+    assert await unmanaged.registering.forgotten(unmanaged.provider, unmanaged.oauth2, client_id="c-1")
     assert list(await unmanaged.store.page()) == []
+
+
+async def test_a_registrar_that_hangs_keeps_nobody_of_another_one_waiting():
+    place = Place(given(), given(client_id="c-2", redirect_uris=["https://us.test/other"]))
+    await place.client()
+    fetch, hung = place.wire.fetch, asyncio.Event()
+
+    async def slow(request: Request) -> Any:
+        if request.url == REGISTRAR:
+            return await fetch(request)
+        hung.set()
+        return await asyncio.Event().wait()
+
+    place.wire.fetch = slow  # type: ignore[method-assign]
+    other = replace(place.oauth2, registration=Endpoint("https://slow.test/register"))
+    waits = asyncio.create_task(
+        place.registering.client(place.provider, other, ClientSettings(), redirect_uri="https://us.test/slow")
+    )
+    await hung.wait()
+    try:
+        async with asyncio.timeout(1):
+            assert (await place.client()).settings.client_id == "c-1"
+            assert (await place.client("https://us.test/other")).settings.client_id == "c-2"
+    finally:
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+
+
+async def test_a_client_is_found_at_another_endpoint_of_its_origin_and_at_no_other_one():
+    place = Place(given())
+    await place.client()
+
+    async def known(**changed: Any) -> bool:
+        oauth2 = replace(place.oauth2, **changed)
+        found = await place.registering.of_id(place.provider, oauth2, ClientSettings(), client_id="c-1")
+        return found is not None
+
+    assert await known(registration=Endpoint("https://as.test/v2/register"))
+    assert await known(registration=None)
+    assert not await known(registration=None, token=Endpoint("https://evil.test/token"))
+    (row,) = await place.store.page()
+    await place.store.insert(replace(row, id="another", registrar="https://as.test/tenant/register"))
+    assert await known()
+    assert not await known(registration=None)  # whose it is cannot be told

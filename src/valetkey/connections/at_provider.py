@@ -82,7 +82,7 @@ class OAuth2Base(Handler):
 
         Args:
             redirect_uri: that of a flow, for which a client is registered where there is none.
-            client_id: the client that a credential was issued to.
+            client_id: the client that a credential was issued to, or that an open flow began with.
             look: whether to ask the provider if it still knows a registered client.
 
         Raises:
@@ -131,13 +131,14 @@ class OAuth2Base(Handler):
         look: bool,
     ) -> tuple[ClientSettings, OAuth2]:
         registering = self.world.registering
-        if registering is None or oauth2.registration is None:
-            return self.who(), oauth2
-        if client_id:
-            known = await registering.of_id(oauth2, settings, client_id=client_id)
-            if known is None:
+        known = None
+        if registering is not None and client_id:
+            known = await registering.of_id(provider, oauth2, settings, client_id=client_id)
+        if known is None:
+            if registering is None or oauth2.registration is None:
+                return self.who(), oauth2
+            if client_id:
                 raise RefreshFailed(f"{FAILED} The client by which {provider.title} knew this program is gone.")
-        else:
             known = await registering.client(provider, oauth2, settings, redirect_uri=redirect_uri, look=look)
         return known.settings, replace(oauth2, client_auth=known.method)
 
@@ -154,7 +155,7 @@ class OAuth2Base(Handler):
             registering = self.world.registering
             if registering is None or not self.registers():
                 raise
-            if not await registering.forgotten(client.oauth2, client_id=client.settings.client_id):
+            if not await registering.forgotten(client.provider, client.oauth2, client_id=client.settings.client_id):
                 raise
             raise then(
                 f"{self.provider.title} has forgotten this program, which registers there anew with the next link."

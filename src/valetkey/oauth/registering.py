@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 from valetkey.errors import InvalidSetting, ProviderUnavailable, ValetkeyError
 from valetkey.model.registrations import Registration
@@ -16,6 +17,7 @@ from valetkey.oauth.clients import ClientSettings
 from valetkey.ports.registrations import ClientStore
 from valetkey.ports.world import Clock, Fetcher, Request, Response, Trust
 from valetkey.protocol.foreign import shown
+from valetkey.protocol.metadata import same_origin
 from valetkey.protocol.registration import (
     Registered,
     judge_registration,
@@ -24,6 +26,7 @@ from valetkey.protocol.registration import (
 )
 from valetkey.protocol.token import Refusal, Verdict
 from valetkey.providers.base import ClientAuth, Endpoint, OAuth2, Provider
+from valetkey.providers.endpoints import origin_of
 from valetkey.secret import Secret
 from valetkey.vault.seal import Sealer, registered_at
 
@@ -31,7 +34,8 @@ NAME = "Valetkey"
 """What people read of us on a provider's page, where nothing else is set."""
 
 AHEAD = 3600.0
-"""Seconds before its secret ends that a client is registered anew: a flow that begins now has to end with it."""
+"""Seconds before its secret ends that a client is registered anew: a flow that begins now has to end with it. Of a
+secret that lives for less than twice that, it is the second half."""
 
 DEADLINE = 10.0
 """Seconds that a registration may take."""
@@ -39,7 +43,9 @@ DEADLINE = 10.0
 BRIEF = 3.0
 """The same for a look, and for an end that nobody needs."""
 
-_GONE = frozenset({401, 404, 410})
+_UNKNOWN = 401
+# Where the client was refused as well; without that, these may be those of a gateway.
+_GONE = frozenset({_UNKNOWN, 404, 410})
 _log = logging.getLogger("valetkey")
 
 
@@ -59,7 +65,7 @@ class Registering:
         self._sealer = sealer
         self._fetcher = fetcher
         self._clock = clock
-        self._flight = asyncio.Lock()
+        self._flights: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def client(
         self, provider: Provider, oauth2: OAuth2, settings: ClientSettings, *, redirect_uri: str, look: bool = False
@@ -81,50 +87,101 @@ class Registering:
         """
         end = _endpoint(oauth2)
         key = _id(end.url, redirect_uri)
-        async with self._flight:
-            row = await self._store.get(key)
-            if row is not None and (not row.expires_at or row.expires_at - self._clock.now() > AHEAD):
-                registered = self._opened(row)
-                if not look or not await self._gone(registered, end):
-                    return _known(settings, registered)
-            registered = await self._register(provider, end, redirect_uri, oauth2.client_auth)
-            new = self._row(key, end.url, redirect_uri, registered)
-            won = await (self._store.insert(new) if row is None else self._store.replace(new, client_id=row.client_id))
-            if won:
+        row = await self._store.get(key)
+        if row is not None and self._lasts(row):
+            registered = self._opened(row)
+            if not look or await self._look(registered, end) != _UNKNOWN:
                 return _known(settings, registered)
-            await self._end(registered, end)
+        seen = "" if row is None else row.client_id
+        # One flight for each client: who waits for a slow server keeps nobody of another one waiting.
+        async with self._flights.setdefault(key, asyncio.Lock()):
             row = await self._store.get(key)
-        if row is None:
-            raise ProviderUnavailable(f"{provider.title} registered this program elsewhere meanwhile. Try again.")
+            if row is None or not self._lasts(row) or row.client_id == seen:
+                row = await self._renewed(provider, oauth2, end, key, redirect_uri, row)
         return _known(settings, self._opened(row))
 
-    async def of_id(self, oauth2: OAuth2, settings: ClientSettings, *, client_id: str) -> Known | None:
-        """The client of that id; None: it is none of ours here, or not any more. Nobody is asked."""
-        row = await self._find(oauth2, client_id)
-        return None if row is None else _known(settings, self._opened(row))
+    async def of_id(
+        self, provider: Provider, oauth2: OAuth2, settings: ClientSettings, *, client_id: str
+    ) -> Known | None:
+        """The client of that id, also one that a newer one replaced; None: it is none of ours here, or not any more.
 
-    async def forgotten(self, oauth2: OAuth2, *, client_id: str) -> bool:
+        Nobody is asked, and no registration endpoint is needed: it may have moved, or be closed, since.
+        """
+        rows = await self._find(provider, oauth2, client_id)
+        return _known(settings, self._opened(rows[0])) if rows else None
+
+    async def forgotten(self, provider: Provider, oauth2: OAuth2, *, client_id: str) -> bool:
         """The server refuses that client: where it does not know it any more, the next flow registers another one.
 
         False: it knows it still, as far as it can be asked; the refusal has another reason.
         """
-        row = await self._find(oauth2, client_id)
-        if row is None:
-            return True
-        registered = self._opened(row)
-        if registered.management_token is not None and not await self._gone(registered, _endpoint(oauth2)):
-            return False
-        await self._store.delete(row.id, client_id=client_id)
+        rows = await self._find(provider, oauth2, client_id)
+        if rows and not self._ended(rows[0]):
+            registered, end = self._opened(rows[0]), _named(rows[0].registrar, oauth2)
+            if registered.management_token is not None and await self._look(registered, end) not in _GONE:
+                return False
+        for row in rows:
+            await self._store.delete(row.id, client_id=client_id)
         return True
 
-    async def _find(self, oauth2: OAuth2, client_id: str) -> Registration | None:
-        end, after = _endpoint(oauth2), ""
-        while rows := await self._store.page(after=after):
-            for row in rows:
-                if row.registrar == end.url and row.client_id == client_id:
-                    return row
-            after = rows[-1].id
-        return None
+    async def _find(self, provider: Provider, oauth2: OAuth2, client_id: str) -> list[Registration]:
+        """The rows of that client: at the registration endpoint, else at one that was at an origin of this server.
+
+        Two registrars of one origin may use one id; then it is not known whose client it is, and it is nobody's.
+        """
+        named = "" if oauth2.registration is None else oauth2.registration.url
+        origins = {*provider.origins, *(origin_of(url) for url in (named, oauth2.issuer, oauth2.token.url) if url)}
+        found = [
+            row
+            for row in await self._all()
+            if row.client_id == client_id and (row.registrar == named or origin_of(row.registrar) in origins)
+        ]
+        exact = [row for row in found if row.registrar == named]
+        return exact or (found if len({row.registrar for row in found}) == 1 else [])
+
+    async def _all(self) -> list[Registration]:
+        found: list[Registration] = []
+        while rows := await self._store.page(after=found[-1].id if found else ""):
+            found.extend(rows)
+        return found
+
+    async def _renewed(
+        self, provider: Provider, oauth2: OAuth2, end: Endpoint, key: str, redirect_uri: str, row: Registration | None
+    ) -> Registration:
+        """The row of a new client in the place of that one, which is kept for what was begun or connected with it."""
+        kept = None if row is None or self._ended(row) else self._kept(row)
+        registered = await self._register(provider, end, redirect_uri, oauth2.client_auth)
+        new = self._row(key, end.url, redirect_uri, registered)
+        if kept is not None:
+            await self._store.insert(kept)
+        if await (self._store.insert(new) if row is None else self._store.replace(new, client_id=row.client_id)):
+            await self._sweep()
+            return new
+        await self._end(registered, end)
+        won = await self._store.get(key)
+        if won is None:
+            raise ProviderUnavailable(f"{provider.title} registered this program elsewhere meanwhile. Try again.")
+        return won
+
+    def _kept(self, row: Registration) -> Registration:
+        """The same client in a row of its own."""
+        key = _id(row.registrar, row.redirect_uri, row.client_id)
+        sealed = self._sealer.open(row.sealed, registered_at(row.id))
+        return replace(row, id=key, sealed=self._sealer.seal(sealed, bound=registered_at(key)))
+
+    async def _sweep(self) -> None:
+        """Remove the clients that were replaced, and whose secret has ended since."""
+        for row in await self._all():
+            if self._ended(row) and row.id != _id(row.registrar, row.redirect_uri):
+                await self._store.delete(row.id, client_id=row.client_id)
+
+    def _lasts(self, row: Registration) -> bool:
+        """Whether its secret does for a flow that begins now."""
+        ahead = min(AHEAD, (row.expires_at - row.created_at) / 2)
+        return not row.expires_at or row.expires_at - self._clock.now() > ahead
+
+    def _ended(self, row: Registration) -> bool:
+        return 0 < row.expires_at <= self._clock.now()
 
     async def _register(self, provider: Provider, end: Endpoint, redirect_uri: str, wanted: ClientAuth) -> Registered:
         method = wanted if wanted is not ClientAuth.PRIVATE_KEY_JWT else ClientAuth.BASIC
@@ -156,15 +213,14 @@ class Registering:
         _log.info("%s registered this program as the client %s.", title, shown(judged.client_id))
         return judged
 
-    async def _gone(self, registered: Registered, end: Endpoint) -> bool:
-        """Whether the server says that it does not know the client (RFC 7592 §2.1); no answer says nothing."""
+    async def _look(self, registered: Registered, end: Endpoint) -> int:
+        """What it answers who looks at the client: 401 where it does not know it (RFC 7592 §2.1); 0: nothing."""
         if registered.management_token is None:
-            return False
+            return 0
         headers = management_headers(registered.management_token)
         with suppress(ValetkeyError):
-            answer = await self._fetch("GET", registered.management_url, end, headers, deadline=BRIEF)
-            return answer.status in _GONE
-        return False
+            return (await self._fetch("GET", registered.management_url, end, headers, deadline=BRIEF)).status
+        return 0
 
     async def _end(self, registered: Registered, end: Endpoint) -> None:
         """End a client that nobody uses (RFC 7592 §2.3), if that can be done."""
@@ -224,5 +280,12 @@ def _endpoint(oauth2: OAuth2) -> Endpoint:
     return oauth2.registration
 
 
-def _id(registrar: str, redirect_uri: str) -> str:
-    return hashlib.sha256(f"{registrar}\n{redirect_uri}".encode()).hexdigest()
+def _named(registrar: str, oauth2: OAuth2) -> Endpoint:
+    """Where a client was registered, which the operator named where he names an endpoint of that origin now."""
+    ends = [end for end in (oauth2.registration, oauth2.token) if end is not None and end.operator]
+    return Endpoint(registrar, operator=any(same_origin(end.url, registrar) for end in ends))
+
+
+def _id(*parts: str) -> str:
+    """Of a registrar and a redirect URI; of a client that was replaced there, with its id."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -21,6 +21,9 @@ GRANTS = ("authorization_code", "refresh_token")
 
 LONGEST_ID = 2048
 
+LATEST = 2.0**53
+"""Seconds since the epoch at which a secret may end: a number that every database keeps."""
+
 # RFC 6749 §A.1, §A.2: what an id and a secret are written with.
 _TEXT = re.compile(r"[\x20-\x7e]+")
 # By strength; a secret is as good in a header as in a body.
@@ -96,7 +99,7 @@ def judge_registration(
         or not same_origin(url, endpoint)
     ):
         url = token = ""
-    usable = isinstance(ends, int | float) and not isinstance(ends, bool) and 0 <= ends < float("inf")
+    usable = isinstance(ends, int | float) and not isinstance(ends, bool) and 0 <= ends <= LATEST
     return Registered(
         client_id=client_id,
         client_secret=Secret(secret) if secret else None,

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from valetkey.connections.at_provider import OAuth2Personal, scopes_to_ask
 from valetkey.connections.handler import Begun, Flow
-from valetkey.errors import AuthRefused
+from valetkey.errors import AuthRefused, RefreshFailed
 from valetkey.model.connections import Credential, Grant
 from valetkey.oauth.client import OAuthClient
 from valetkey.oauth.pushing import push
@@ -33,8 +33,10 @@ class OAuth2Handler(OAuth2Personal):
 
     async def reopen(self, flow: Flow, private: Mapping[str, str]) -> Begun | None:
         """The same state and verifier, so that a link opened before still finishes; more scopes."""
-        client = await self.client(redirect_uri=flow.redirect_uri)
-        if _fixed(client) != _as_begun(private):
+        if self.registers() and flow.redirect_uri != private["redirect_uri"]:
+            return None  # another client's
+        client = await self._begun(private)
+        if client is None:
             return None
         return self._link(flow, client, private["verifier"], private.get("dpop_key", ""))
 
@@ -50,8 +52,8 @@ class OAuth2Handler(OAuth2Personal):
 
     async def finish(self, flow: Flow, private: Mapping[str, str], answer: Mapping[str, str]) -> Grant:
         """Exchange the code, at the endpoint that was fixed when the flow began."""
-        client = await self.client(redirect_uri=private["redirect_uri"])
-        if _fixed(client) != _as_begun(private):
+        client = await self._begun(private)
+        if client is None:
             # RFC 9700 §4.4: a code goes only to the server that it came from.
             raise AuthRefused(
                 f"The settings of {self.provider.title} changed while the sign-in was open, so nothing was sent. "
@@ -80,17 +82,26 @@ class OAuth2Handler(OAuth2Personal):
 
     async def start(self, flow: Flow, private: Mapping[str, str]) -> str:
         """Push the request, and give the link that opens it (RFC 9126)."""
-        client = self.holding(await self.client(redirect_uri=private["redirect_uri"]), _key(private))
-        par = client.oauth2.par
-        if par is None or _fixed(client) != _as_begun(private):
+        client = await self._begun(private)
+        par = None if client is None else client.oauth2.par
+        if client is None or par is None:
             raise AuthRefused(
                 f"The settings of {self.provider.title} changed while the sign-in was open. Ask for a new link."
             )
+        client = self.holding(client, _key(private))
         parameters = authorization_parameters(
             **_request(flow, client, private["verifier"], redirect_uri=private["redirect_uri"])
         )
         async with self.refused(client, _ask_again):
             return await push(client, par, parameters)
+
+    async def _begun(self, private: Mapping[str, str]) -> OAuthClient | None:
+        """The client that an open flow began with, whichever serves new ones; None: it is gone, or settings changed."""
+        try:
+            client = await self.client(client_id=private["client_id"])
+        except RefreshFailed:
+            return None
+        return client if _fixed(client) == _as_begun(private) else None
 
     def _link(self, flow: Flow, client: OAuthClient, verifier: str, key: str) -> Begun:
         client = self.holding(client, Secret(key) if key else None)
