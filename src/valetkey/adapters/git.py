@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from valetkey.adapters.processes import find_program
 from valetkey.adapters.tool_files import MOST_BYTES, MOST_FILES, is_plain
@@ -82,12 +84,18 @@ class Git:
             InvalidSetting: it holds what a tool may not: links, submodules, odd names, too much.
             ProviderUnavailable: the repository cannot be reached.
         """
-        made = Path(tempfile.mkdtemp(prefix="valetkey-git-"))
-        try:
-            self._git(made, ["init", "--bare", "--quiet", "--template=", "."])
+        with self._own() as made:
             self._fetch(made, source)
             listed = self._listed(made, source)
             return self._contents(made, listed, source)
+
+    @contextmanager
+    def _own(self) -> Iterator[Path]:
+        """A repository of our own, gone at the end: git obeys what is written in the one where it is started."""
+        made = Path(tempfile.mkdtemp(prefix="valetkey-git-"))
+        try:
+            self._git(made, ["init", "--bare", "--quiet", "--template=", "."])
+            yield made
         finally:
             shutil.rmtree(made, ignore_errors=True)
 
@@ -99,7 +107,8 @@ class Git:
         return checked(replace(source, path="", ref="" if name == "HEAD" else name, folder=folder, commit=commit))
 
     def _refs(self, repository: str) -> dict[str, str]:
-        ended = self._git(Path(tempfile.gettempdir()), ["ls-remote", "--", repository], repository, output=_REFS)
+        with self._own() as made:
+            ended = self._git(made, ["ls-remote", "--", repository], repository, output=_REFS)
         if ended.status or ended.cut or ended.late:
             raise _unreachable(repository, ended)
         lines = (line.partition("\t") for line in ended.output.decode(errors="replace").splitlines())
@@ -176,11 +185,21 @@ class Git:
         if program is None:
             raise MissingSetting("Tools from a repository need git, which is not on the PATH. Install it.")
         scheme = repository.partition("://")[0]
-        environ = {**_ENVIRON, "GIT_ALLOW_PROTOCOL": scheme if repository else "none"}
+        environ = {
+            **_ENVIRON,
+            "GIT_DIR": str(folder),
+            "GIT_CEILING_DIRECTORIES": str(folder.parent),
+            "GIT_ALLOW_PROTOCOL": scheme if repository else "none",
+        }
         if self._ca_file:
             environ["GIT_SSL_CAINFO"] = self._ca_file
         if scheme == "file":
-            environ |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+            # Whoever wrote its path trusts that one, and no other.
+            path = unquote(repository.removeprefix("file://")).rstrip("/")
+            trusted = (path, f"{path}/.git")
+            environ["GIT_CONFIG_COUNT"] = str(len(trusted))
+            for place, each in enumerate(trusted):
+                environ |= {f"GIT_CONFIG_KEY_{place}": "safe.directory", f"GIT_CONFIG_VALUE_{place}": each}
         argv = (program, *_OPTIONS, *arguments)
         return self._processes.block(
             Job(argv=argv, folder=str(folder), environ=environ, body=body, deadline=DEADLINE, output=output)

@@ -259,16 +259,21 @@ class Answering:
         if interaction.about.get("in_memory") and not self.in_memory:
             raise InvalidAnswer("The program that asked has ended, and wanted nothing kept. Start it again.")
         handler = known(self._finder, str(interaction.about["handler"]), str(interaction.about["provider"]))
-        held = self._interactions.payload(interaction)[GRANT]
         event, told = (Event.AGREE, "") if yes else (Event.REFUSE, DECLINED)
         moved = await self._interactions.move(interaction, event, answer={"yes": "yes"} if yes else None, reason=told)
         if moved is None:
             raise InvalidAnswer(ELSEWHERE)
         if not yes:
             self._audit.tell(flow_ended(interaction, error=AuthRefused(DECLINED)))
-            await self.home.run(lambda: self._confirming.given_up(held, interaction.owner, handler))
+            await self.give_up(interaction)
         elif handler is not None:
             await self._act(moved, handler, None)
+
+    async def give_up(self, interaction: Interaction) -> None:
+        """What waited for the person's yes, and will not get it, is revoked now."""
+        handler = known(self._finder, str(interaction.about["handler"]), str(interaction.about["provider"]))
+        held = self._interactions.payload(interaction)[GRANT]
+        await self.home.run(lambda: self._confirming.given_up(held, interaction.owner, handler))
 
     def follow(self, interaction: Interaction) -> None:
         """Fetch the answer in the background, where no browser brings it; any process may, one at a time does."""

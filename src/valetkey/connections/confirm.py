@@ -72,12 +72,19 @@ class Confirming:
         self._personal = personal
 
     async def question(self, grant: Grant, handler: Handler, owner: Owner, profile: str) -> Question | None:
-        """What to ask of that grant; None: nothing. Where either account is not known by its subject, nothing tells."""
+        """What to ask of that grant; None: nothing.
+
+        Accounts are told apart by their subjects; where either is not known, by their names; else nothing tells.
+        """
         held = await self._store.get(owner, handler.provider.name, profile)
         known = None if held is None else self._subject(held)
         told = grant.credential.subject
-        other = known is not None and told is not None and not _same(known, told)
-        same = known is not None and told is not None and _same(known, told)
+        same: bool | None = None
+        if known is not None and told is not None:
+            same = _same(known, told)
+        elif held is not None and held.account and grant.account:
+            same = held.account == grant.account
+        other = same is False
         if not other and (same or not (handler.polls and self._personal())):
             return None
         return Question(
@@ -140,8 +147,7 @@ class Confirming:
             "note": grant.note,
             "question": {"account": question.account, "before": question.before, "replaces": question.replaces},
         }
-        # Where revoking one token ends all of that account's, the account that is connected must not be ended, too.
-        if question.replaces or not handler.revocation_ends_all:
+        if question.replaces or not await self._ends_more(handler, owner):
             wait = LINK_LIFETIME + SETTLE_LIFETIME + MARGIN
             await self._revocations.add(replace(note, next_try_at=note.created_at + wait))
         return held
@@ -166,10 +172,16 @@ class Confirming:
 
     async def given_up(self, held: Mapping[str, Any], owner: Owner, handler: Handler | None) -> None:
         """The person said no: revoke it now; what cannot be is tried again by upkeep."""
-        if handler is not None and handler.revocation_ends_all and not held["question"]["replaces"]:
+        if handler is not None and not held["question"]["replaces"] and await self._ends_more(handler, owner):
             return
         with suppress(ValetkeyError):
             await self._revoker.revoke(_note(held, owner), handler)
+
+    async def _ends_more(self, handler: Handler, owner: Owner) -> bool:
+        """Whether revoking one token may end an account that is connected, too."""
+        if not handler.revocation_ends_all:
+            return False
+        return bool(await self._store.of_owner(owner, handler.provider.name))
 
     def _credential(self, held: Mapping[str, Any], owner: Owner) -> Credential:
         return self._sealer.open_revocation(_note(held, owner))

@@ -128,6 +128,10 @@ class Disconnector:
         if pending is None or pending.phase not in WAITING | {Phase.ANSWERED}:
             return False
         moved = await self._interactions.move(pending, Event.EXPIRE, reason="This flow was withdrawn. Begin again.")
+        if moved is not None and pending.confirming:
+            with suppress(ValetkeyError):  # upkeep tries it again
+                await self._answering.give_up(pending)
+            return True
         handler = known(self._finder, str(pending.about["handler"]), provider)
         if moved is not None and pending.phase is Phase.ANSWERED and handler is not None and handler.polls:
             with suppress(ValetkeyError):  # tokens that were fetched already should not live on at the provider

@@ -134,7 +134,7 @@ class Handling:
         self._prebuilt = prebuilt
         self._parts = Parts(world=world, environ=environ)
         self._own: dict[str, Handler] = {}
-        self._made: dict[str, _Made] = {}
+        self._made: dict[tuple[str, str], _Made] = {}
         self._found: dict[tuple[str | None, str | None], _Made] = {}
 
     def add(self, handler: Handler) -> None:
@@ -237,12 +237,12 @@ class Handling:
 
     def _make(self, provider: Provider, entry: HandlerEntry) -> Handler:
         settings = self._settings(provider)
-        made = self._made.get(entry.name)
+        made = self._made.get((provider.name, entry.name))
         if made is not None and made.settings == settings:
             return made.handler
         if entry.handler is not None and self._of_project is not None:
             handler = self._of_project(provider, entry)
-            self._made[entry.name] = _Made(handler=handler, settings=settings)
+            self._made[provider.name, entry.name] = _Made(handler=handler, settings=settings)
             return handler
         if entry.kind not in KINDS:
             raise UnknownProvider(
@@ -257,7 +257,7 @@ class Handling:
             # What is wrong there is told when a connection is begun.
             provider = self._parts.world.clients.settle(provider)
         handler = KINDS[entry.kind](self._parts, provider, provider.handler(entry.name) or entry)
-        self._made[entry.name] = _Made(handler=handler, settings=settings)
+        self._made[provider.name, entry.name] = _Made(handler=handler, settings=settings)
         return handler
 
     def _settings(self, provider: Provider) -> ClientSettings:

@@ -25,6 +25,9 @@ DEADLINE = 5.0
 CAP = 262_144
 """Bytes of the answer that are read."""
 
+LONGEST_SUBJECT = 255
+"""Characters of a subject (OpenID Connect Core §2); a longer one is none."""
+
 LONGEST = 200
 """Characters of an account's name."""
 
@@ -203,7 +206,7 @@ def _judged(asked: Userinfo, answer: Response, title: str, secrets: list[Secret]
     name = next(filter(None, names), "")
     if not name and asked.header_account:
         name = _text(answer.header(asked.header_account.lower()), secrets)
-    subject = _text(_at(body, asked.subject), secrets) if asked.subject else ""
+    subject = _subject(_at(body, asked.subject), secrets) if asked.subject else ""
     return Account(name=name, subject=subject)
 
 
@@ -240,6 +243,15 @@ def _code(body: object, secrets: list[Secret]) -> str:
         if _CODE.fullmatch(found):
             return found
     return ""
+
+
+def _subject(value: object, secrets: list[Secret]) -> str:
+    """What the provider knows the account by: never cut, since two that are cut may be one."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not 0 < len(text) <= LONGEST_SUBJECT or not text.isprintable():
+        return ""
+    shows = Scrubber(secrets).text(text) is not text or any(secret.matches(text) for secret in secrets)
+    return "" if shows else text
 
 
 def _text(value: object, secrets: list[Secret]) -> str:

@@ -172,7 +172,9 @@ class OAuthClient:
         return True
 
     async def discard(self, answer: TokenAnswer) -> None:
-        """A token that is not wanted should not live on at the provider."""
+        """A token that is not wanted should not live on; where revoking it ends other accounts too, it may."""
+        if self.oauth2.revocation_ends_all:
+            return
         with suppress(ValetkeyError):
             if answer.refresh_token is not None:
                 await self.revoke(token=answer.refresh_token, hint="refresh_token", deadline=DISCARD)

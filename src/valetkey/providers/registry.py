@@ -52,7 +52,7 @@ class Registry:
         with self._lock:
             file = self._project().get(name)
             if file is not None:
-                return self._known.setdefault(name, load(file, operator=True))
+                return self._known.setdefault(name, _own(load(file, operator=True), f"{FOLDER}/{file.name}"))
             if name in BUILTIN:
                 return self._known.setdefault(name, _load_builtin(name))
         raise UnknownProvider(
@@ -134,6 +134,23 @@ class Registry:
             if file.stem in self._registered:
                 raise InvalidSetting(f"{shown_file}: {file.stem!r} is registered by the program. Rename the file.")
         return files
+
+
+def _own(provider: Provider, file: str) -> Provider:
+    """The project's provider, unless one of its handlers has the name of one that we ship, or of another grant of it.
+
+    Raises:
+        InvalidSetting: it has; names the file and the handler.
+    """
+    for entry in provider.handlers:
+        wanted = _dashed(entry.name)
+        for name in BUILTIN:
+            if wanted.startswith(f"{_dashed(name)}-") and _load_builtin(name).handler(wanted) is not None:
+                raise InvalidSetting(
+                    f"{file}: handlers.{entry.name} has the name of a handler of ours, which connects {name} accounts. "
+                    f"Call it {_dashed(provider.name)}-…"
+                )
+    return provider
 
 
 def _load_builtin(name: str) -> Provider:
