@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 from valetkey.connections.finder import Finder
 from valetkey.errors import Denied, ExchangeFailed, InvalidArguments, ProviderUnavailable, ValetkeyError
@@ -13,7 +14,7 @@ from valetkey.model.needs import Need, Needs
 from valetkey.ports.world import Streamed, Streamer, StreamRequest
 from valetkey.scrub import Scrubber
 from valetkey.tools.openapi.answer import OperationFailed, named
-from valetkey.tools.openapi.placing import heard_nonce, place, proofs
+from valetkey.tools.openapi.placing import Placed, heard_nonce, place, proofs
 from valetkey.tools.openapi.security import Bound, Security, Spot
 from valetkey.tools.proxy_rules import checked_query, checked_target, kept_headers, origin_for, trust_of
 
@@ -174,8 +175,10 @@ class ProxyTool:
             raise Denied(f"Another account at {connection.provider} is connected now. Call the service again.")
         origin = origin_for(request.host, lent.origins, provider=connection.provider)
         provider = self._finder.find(connection.handler, connection.provider).provider
-        headers = {**request.headers, **self._credential(lent, origin)}
-        path = f"{request.path}?{request.query}" if request.query else request.path
+        placed = self._credential(lent, origin)
+        headers = {**request.headers, **placed.headers}
+        query = "&".join(filter(None, (request.query, *(f"{name}={value}" for name, value in placed.query))))
+        path = f"{request.path}?{query}" if query else request.path
         self._spent = not isinstance(request.body, bytes)
         streamed = await self._streamer.stream(
             StreamRequest(
@@ -198,23 +201,28 @@ class ProxyTool:
             raise OperationFailed(named(UNAUTHORIZED), status_code=UNAUTHORIZED, url=url)
         return ProxyAnswer(streamed, scrubber, url=url)
 
-    def _credential(self, lent: Lent, origin: str) -> dict[str, str]:
+    def _credential(self, lent: Lent, origin: str) -> Placed:
         """What goes on the request, by the provider's entry.
 
         Raises:
-            Denied: it is not for that origin, or no header carries it.
-            InvalidArguments: the request brings a header of that name.
+            Denied: it is not for that origin, or nothing of a request carries it.
+            InvalidArguments: the request brings a header or a parameter of that name.
         """
         (need,) = self.needs.alternatives[0]
         security = Security(alternatives=((Bound(need, (Spot(way="all"),)),),))
         placed = place(security, lent, origin=origin)
-        if not placed.headers:
+        if not placed.headers and not placed.query:
             raise Denied(f"The account at {need.provider} has no credential that goes on a request by itself.")
-        given = {name.lower() for name in self._request.headers}
+        # Gateways for CGI and WSGI take - and _ for one.
+        given = {name.lower().replace("_", "-") for name in self._request.headers}
         for name in placed.headers:
-            if name.lower() in given:
+            if name.lower().replace("_", "-") in given:
                 raise InvalidArguments(f"The header {name} is filled by the credential of this call. Leave it out.")
-        return placed.headers
+        asked = {name for name, _ in parse_qsl(self._request.query, keep_blank_values=True)}
+        for name, _ in placed.query:
+            if unquote(name) in asked:
+                raise InvalidArguments(f"The parameter {name} is filled by the credential of this call. Leave it out.")
+        return placed
 
 
 def _length(headers: Sequence[tuple[str, str]]) -> int | None:
