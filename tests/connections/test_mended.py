@@ -260,7 +260,7 @@ async def test_disconnecting_tells_the_truth_while_a_renewed_credential_waits(ke
 
     class Ending(Disconnector):
         async def _withdraw(self, owner, provider, profile):
-            return False
+            return None
 
     ending = Ending(
         store=kept.store,

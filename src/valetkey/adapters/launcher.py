@@ -26,7 +26,19 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _become(argv: list[str], limits: dict[str, int], lifeline: int) -> None:
+def _environ(lifeline: int) -> dict[str, str] | None:
+    """The program's environment, which comes first through the pipe; None: our own process is gone already."""
+    told = b""
+    while not told.endswith(b"\n"):
+        piece = os.read(lifeline, 65_536)
+        if not piece:
+            return None
+        told += piece
+    environ: dict[str, str] = json.loads(told)
+    return environ
+
+
+def _become(argv: list[str], limits: dict[str, int], lifeline: int, environ: dict[str, str]) -> None:
     """In the child: its limits, and then it is the program."""
     try:
         os.close(lifeline)
@@ -39,15 +51,15 @@ def _become(argv: list[str], limits: dict[str, int], lifeline: int) -> None:
             resource.setrlimit(kind, (least, least))
         for number in (signal.SIGCHLD, signal.SIGALRM, signal.SIGPIPE, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        os.execve(argv[0], argv, os.environ)  # noqa: S606  # a list of arguments; no shell reads it
+        os.execve(argv[0], argv, environ)  # noqa: S606  # a list of arguments; no shell reads it
     except OSError as error:
         os.write(2, f"{argv[0]} cannot be run: {error.strerror}".encode())
     finally:
         os._exit(127)
 
 
-def _below() -> list[int]:
-    """All processes that come from this one."""
+def below(pid: int) -> list[int]:
+    """All processes that come from that one."""
     if sys.platform != "linux":
         return []
     children: dict[int, list[int]] = {}
@@ -59,7 +71,7 @@ def _below() -> list[int]:
                 fields = file.read().rpartition(b")")[2].split()
             if fields[0] != b"Z":
                 children.setdefault(int(fields[1]), []).append(int(name))
-    found, waiting = [], [os.getpid()]
+    found, waiting = [], [pid]
     while waiting:
         below = children.get(waiting.pop(), [])
         found += below
@@ -72,7 +84,7 @@ def _send(number: int, group: int) -> None:
     if sys.platform != "linux":
         with contextlib.suppress(OSError):
             os.killpg(group, number)
-    for process in _below():
+    for process in below(os.getpid()):
         with contextlib.suppress(OSError):
             os.kill(process, number)
 
@@ -81,7 +93,7 @@ def _kill(group: int) -> None:
     """End all; first they are stopped, so that none of them starts another meanwhile."""
     known: set[int] = set()
     for _ in range(_ROUNDS):
-        there = set(_below())
+        there = set(below(os.getpid()))
         if there <= known:
             break
         known |= there
@@ -108,6 +120,9 @@ def main() -> int:
     """Run what the first argument tells, with this end of the pipe as its lifeline."""
     told = json.loads(sys.argv[1])
     lifeline, grace = int(told["lifeline"]), float(told["grace"])
+    environ = _environ(lifeline)
+    if environ is None:
+        return 1
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     readable, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -118,7 +133,7 @@ def main() -> int:
     child = os.fork()
     if child == 0:
         signal.set_wakeup_fd(-1)
-        _become(told["argv"], told["limits"], lifeline)
+        _become(told["argv"], told["limits"], lifeline, environ)
     for descriptor in (0, 1, 2):
         os.close(descriptor)
     ending = False

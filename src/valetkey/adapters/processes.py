@@ -8,6 +8,7 @@ import json
 import os
 import selectors
 import shutil
+import signal
 import subprocess  # noqa: TID251  # this is that port
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from valetkey.adapters.launcher import below
 from valetkey.adapters.tool_files import copy_of
 from valetkey.errors import ToolFailed, ValetkeyError
 from valetkey.ports.processes import Ended, Job
@@ -36,10 +38,16 @@ _CHUNK = 65_536
 _free = threading.BoundedSemaphore(MOST)
 
 
+_lifelines: set[int] = set()
+
+
 def _forget() -> None:
-    """A forked child has none of its parent's programs."""
+    """A forked child has none of its parent's programs, and does not keep one of them alive."""
     global _free  # noqa: PLW0603  # one for each process
     _free = threading.BoundedSemaphore(MOST)
+    while _lifelines:
+        with contextlib.suppress(OSError):
+            os.close(_lifelines.pop())
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -114,23 +122,25 @@ class ProgramRunner:
 
     def _run(self, job: Job, folder: Path, own: Path, stop: _Stop) -> Ended:
         held, lifeline = os.pipe()
+        _lifelines.add(lifeline)
+        end = _once(lambda: _cut(lifeline))
         try:
-            process = _start(job, folder, own, held)
+            process = _start(job, folder, held)
+            # Not its arguments, which everybody on this machine can read; and not its environment, which is ours.
+            _tell(lifeline, _environ(job, own))
         except BaseException:
-            os.close(lifeline)
+            end()
             raise
         finally:
             os.close(held)
-        stop.at(_once(lambda: os.close(lifeline)))
+        stop.at(end)
         try:
             return self._follow(process, job, stop)
         finally:
             stop.set()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(2 * GRACE)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end(process)
             for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     with contextlib.suppress(OSError):
@@ -151,8 +161,9 @@ class ProgramRunner:
             while selector.get_map():
                 left = until - self._clock.monotonic()
                 if left <= 0:
-                    if late:
-                        break  # it was ended, and something holds on to its pipes all the same
+                    if late:  # it was ended, and something holds on to its pipes all the same
+                        _end(process)
+                        break
                     late, until, left = True, until + 2 * GRACE, 2 * GRACE
                     stop.set()
                 for key, _ in selector.select(left):
@@ -236,7 +247,36 @@ def _once(work: Callable[[], None]) -> Callable[[], None]:
     return lambda: left.pop()() if left else None
 
 
-def _start(job: Job, folder: Path, own: Path, held: int) -> subprocess.Popen[bytes]:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a launcher that does not end by itself, since something stopped it, and what is below it."""
+    if process.poll() is not None:
+        return
+    left = below(process.pid)
+    process.kill()
+    process.wait()
+    for each in left:
+        with contextlib.suppress(OSError):
+            os.kill(each, signal.SIGKILL)
+
+
+def _tell(lifeline: int, environ: Mapping[str, str]) -> None:
+    rest = memoryview(json.dumps(dict(environ)).encode() + b"\n")
+    with contextlib.suppress(BrokenPipeError):  # it has ended already, and says why
+        while rest:
+            rest = rest[os.write(lifeline, rest) :]
+
+
+def _cut(lifeline: int) -> None:
+    """Told, not only closed: a process that was forked meanwhile may hold the pipe open."""
+    if lifeline not in _lifelines:
+        return
+    _lifelines.discard(lifeline)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(lifeline, b"end")
+    os.close(lifeline)
+
+
+def _start(job: Job, folder: Path, held: int) -> subprocess.Popen[bytes]:
     limits = {"CORE": 0, "FSIZE": _FILE, "NOFILE": _FILES, "CPU": int(job.deadline) + 1}
     if job.memory:
         limits["AS"] = job.memory
@@ -244,7 +284,7 @@ def _start(job: Job, folder: Path, own: Path, held: int) -> subprocess.Popen[byt
     return subprocess.Popen(
         [sys.executable, "-I", "-S", _LAUNCHER, json.dumps(told)],
         cwd=folder,
-        env=_environ(job, own),
+        env={"PATH": os.pathsep.join(SYSTEM_PATH), "LANG": "C.UTF-8"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

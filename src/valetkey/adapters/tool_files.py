@@ -51,7 +51,8 @@ def digest_of(files: Files) -> str:
     whole = hashlib.sha256()
     for path in sorted(files):
         runs, content = files[path]
-        whole.update(f"{'x' if runs else '-'} {hashlib.sha256(content).hexdigest()} {path}\0".encode())
+        line = f"{'x' if runs else '-'} {hashlib.sha256(content).hexdigest()} {path}\0"
+        whole.update(line.encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
 
 

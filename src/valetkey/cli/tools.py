@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from valetkey.cli.options import Json
 from valetkey.cli.output import plain, print_error, print_json, print_table
 from valetkey.errors import InvalidArguments
-from valetkey.model.tool_sources import ToolApproval, is_url, parse_source
+from valetkey.model.tool_sources import ToolApproval, ToolSource, is_url, parse_source
 
 if TYPE_CHECKING:
     from valetkey.wiring.folder_tools import FolderTools, Proposal
@@ -68,9 +68,7 @@ def revoke(url: Url, /) -> int:
     """Take a yes back, and remove the code. Without @COMMIT: of all commits. Exit status 1: there was none."""
     parts, source = _parts(), parse_source(_given(url))
     gone = [
-        each
-        for each in parts.approvals.all()
-        if each.is_of(source) or (not source.commit and each.url.rpartition("@")[0] == str(source))
+        each for each in parts.approvals.all() if each.is_of(source) or (not source.commit and _may_be(each, source))
     ]
     parts.approvals.remove(gone)
     for each in gone:
@@ -78,6 +76,13 @@ def revoke(url: Url, /) -> int:
     if not gone:
         print_error("no such tool is approved. valetkey tools list has them all.")
     return 0 if gone else 1
+
+
+def _may_be(approval: ToolApproval, source: ToolSource) -> bool:
+    """Whether that URL may lead to what was approved, by whichever branch: a yes too few is asked for again."""
+    folder = approval.folder
+    same = not source.path or not folder or source.path == folder or source.path.endswith(f"/{folder}")
+    return approval.repository == source.repository and same
 
 
 def _given(url: str) -> str:

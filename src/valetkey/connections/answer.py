@@ -11,6 +11,7 @@ from valetkey.connections.finder import Finder, known
 from valetkey.connections.handler import AuthenticateRequest, Flow, Handler
 from valetkey.connections.keep import Keeper
 from valetkey.connections.polling import Polling
+from valetkey.connections.revoke import Ended
 from valetkey.connections.told import flow_ended
 from valetkey.connections.unfinished import finish_even_if_cancelled
 from valetkey.connections.whose import Whose
@@ -269,11 +270,15 @@ class Answering:
         elif handler is not None:
             await self._act(moved, handler, None)
 
-    async def give_up(self, interaction: Interaction) -> None:
-        """What waited for the person's yes, and will not get it, is revoked now."""
+    async def give_up(self, interaction: Interaction) -> Ended:
+        """What waited for the person's yes, and will not get it, is revoked now.
+
+        Raises:
+            VaultError: the flow cannot be opened any more.
+        """
         handler = known(self._finder, str(interaction.about["handler"]), str(interaction.about["provider"]))
         held = self._interactions.payload(interaction)[GRANT]
-        await self.home.run(lambda: self._confirming.given_up(held, interaction.owner, handler))
+        return await self.home.run(lambda: self._confirming.given_up(held, interaction.owner, handler))
 
     def follow(self, interaction: Interaction) -> None:
         """Fetch the answer in the background, where no browser brings it; any process may, one at a time does."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from valetkey.connections.handler import Handler
 from valetkey.connections.keep import Keeper
-from valetkey.connections.revoke import Revoker
+from valetkey.connections.revoke import Ended, Revoker
 from valetkey.errors import ValetkeyError, VaultError
 from valetkey.interactions.service import LINK_LIFETIME, SETTLE_LIFETIME, Interactions
 from valetkey.interactions.states import Event
@@ -25,6 +24,8 @@ MARGIN = 60.0
 """Seconds past the end of a question after which what was not kept is revoked."""
 
 DECLINED = "The person did not want this account. What it gave is revoked at the provider, where that can be done."
+
+SPARED = "ending it at the provider could end another account that is connected there, too."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,17 +75,18 @@ class Confirming:
     async def question(self, grant: Grant, handler: Handler, owner: Owner, profile: str) -> Question | None:
         """What to ask of that grant; None: nothing.
 
-        Accounts are told apart by their subjects; where either is not known, by their names; else nothing tells.
+        Where either account is not known by its subject, their names tell that they are two, but never that they are
+        one: people may choose the same name.
         """
         held = await self._store.get(owner, handler.provider.name, profile)
         known = None if held is None else self._subject(held)
         told = grant.credential.subject
-        same: bool | None = None
         if known is not None and told is not None:
             same = _same(known, told)
-        elif held is not None and held.account and grant.account:
-            same = held.account == grant.account
-        other = same is False
+            other = not same
+        else:
+            before = None if held is None else held.account
+            same, other = False, bool(before and grant.account) and before != grant.account
         if not other and (same or not (handler.polls and self._personal())):
             return None
         return Question(
@@ -135,6 +137,7 @@ class Confirming:
         """
         stand_in = self._keeper.make(grant, handler, owner, profile=profile, asked=asked, kept=False)
         note = self._revoker.prepare(stand_in, grant.credential)
+        spared = await self._spared(grant.credential.subject, handler, owner)
         held = {
             "id": note.id,
             "handler": note.handler,
@@ -146,8 +149,9 @@ class Confirming:
             "account": grant.account,
             "note": grant.note,
             "question": {"account": question.account, "before": question.before, "replaces": question.replaces},
+            "spared": spared,
         }
-        if question.replaces or not await self._ends_more(handler, owner):
+        if not spared:
             wait = LINK_LIFETIME + SETTLE_LIFETIME + MARGIN
             await self._revocations.add(replace(note, next_try_at=note.created_at + wait))
         return held
@@ -170,18 +174,37 @@ class Confirming:
             note=held["note"],
         )
 
-    async def given_up(self, held: Mapping[str, Any], owner: Owner, handler: Handler | None) -> None:
-        """The person said no: revoke it now; what cannot be is tried again by upkeep."""
-        if handler is not None and not held["question"]["replaces"] and await self._ends_more(handler, owner):
-            return
-        with suppress(ValetkeyError):
-            await self._revoker.revoke(_note(held, owner), handler)
+    async def given_up(self, held: Mapping[str, Any], owner: Owner, handler: Handler | None) -> Ended:
+        """The person does not want it: revoke it now; what cannot be is tried again by upkeep."""
+        note, spared = _note(held, owner), bool(held.get("spared"))
+        try:
+            if handler is not None and await self._spared(self._told(held, owner), handler, owner):
+                await self._revocations.remove(note.id)
+                return Ended(reason=SPARED)
+            if spared and handler is None:
+                return Ended(reason=SPARED)
+            if spared:  # what it was spared for is gone since
+                await self._revocations.add(note)
+            return await self._revoker.revoke(note, handler)
+        except ValetkeyError as error:
+            return Ended(queued=not spared, reason=error.message)
 
-    async def _ends_more(self, handler: Handler, owner: Owner) -> bool:
-        """Whether revoking one token may end an account that is connected, too."""
+    async def _spared(self, told: Subject | None, handler: Handler, owner: Owner) -> bool:
+        """Whether it has to live on: where revoking one token ends all of an account's, none that is connected may end.
+
+        Only one that is known to be another account is not concerned.
+        """
         if not handler.revocation_ends_all:
             return False
-        return bool(await self._store.of_owner(owner, handler.provider.name))
+        rows = await self._store.of_owner(owner, handler.provider.name)
+        known = [self._subject(row) for row in rows]
+        return any(each is None or told is None or _same(each, told) for each in known)
+
+    def _told(self, held: Mapping[str, Any], owner: Owner) -> Subject | None:
+        try:
+            return self._credential(held, owner).subject
+        except VaultError:
+            return None
 
     def _credential(self, held: Mapping[str, Any], owner: Owner) -> Credential:
         return self._sealer.open_revocation(_note(held, owner))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from valetkey.audit import Audit, NoAudit
 from valetkey.connections.answer import Answering
 from valetkey.connections.finder import Finder, known
-from valetkey.connections.revoke import Revoker
+from valetkey.connections.revoke import Ended, Revoker
 from valetkey.connections.rotations import Rotations
 from valetkey.connections.told import forgotten
 from valetkey.errors import AuthExpired, InvalidAuthState, StoreUnavailable, ValetkeyError, VaultError
@@ -16,7 +16,7 @@ from valetkey.interactions.service import Interactions
 from valetkey.interactions.states import ENDED, WAITING, Event
 from valetkey.model.caller import Owner
 from valetkey.model.connections import Connection
-from valetkey.model.interactions import InteractionKind, Phase
+from valetkey.model.interactions import Interaction, InteractionKind, Phase
 from valetkey.ports.messages import Wakeups
 from valetkey.ports.stores import ConnectionStore
 from valetkey.vault.seal import Sealer
@@ -76,8 +76,11 @@ class Disconnector:
         withdrawn = await self._withdraw(owner, provider, profile)
         for _ in range(ROUNDS):
             held = await self._store.get(owner, provider, profile)
-            report = Report(deleted=withdrawn) if held is None else await self._end(held)
+            report = Report(deleted=withdrawn is not None) if held is None else await self._end(held)
             if report is not None:
+                if withdrawn is not None and withdrawn.confirming:
+                    waited = _report(await self._give_up(withdrawn))
+                    report = waited if held is None else _both(report, waited)
                 self._tell(owner, provider, "" if held is None else held.id, report)
                 return report
         raise StoreUnavailable("The account could not be deleted: its row changes all the time. Try again.")
@@ -99,16 +102,7 @@ class Disconnector:
         if await self._store.delete(held.id, generation=held.generation, revocation=revocation) is None:
             return None
         self._wakeups.wake(held.id)
-        ended = await self._revoker.revoke(revocation, handler)
-        if ended.revoked:
-            return Report(deleted=True, revoked=True)
-        if ended.queued:
-            return Report(
-                deleted=True,
-                queued=True,
-                reason=f"It is gone here; the provider did not confirm its end yet, and is asked again: {ended.reason}",
-            )
-        return Report(deleted=True, reason=f"It is gone here; {ended.reason}")
+        return _report(await self._revoker.revoke(revocation, handler))
 
     def _tell(self, owner: Owner, provider: str, connection_id: str, report: Report) -> None:
         if not report.deleted:
@@ -116,7 +110,15 @@ class Disconnector:
         upstream = "revoked" if report.revoked else "queued" if report.queued else "not_revoked"
         self._audit.tell(forgotten(owner, provider, connection_id, upstream=upstream))
 
-    async def _withdraw(self, owner: Owner, provider: str, profile: str) -> bool:
+    async def _give_up(self, withdrawn: Interaction) -> Ended:
+        """End what waited for the person's yes."""
+        try:
+            return await self._answering.give_up(withdrawn)
+        except VaultError as error:
+            return Ended(queued=True, reason=str(error))  # its note in the store does not need the flow
+
+    async def _withdraw(self, owner: Owner, provider: str, profile: str) -> Interaction | None:
+        """End the open flow, and give it as it was; None: there is none."""
         topic = self._answering.topic(provider, profile)
         pending = await self._interactions.find(InteractionKind.CONNECT, owner, topic)
         if pending is not None and pending.phase is Phase.SETTLING:
@@ -126,14 +128,34 @@ class Disconnector:
                 await self._interactions.waiting.until(pending.id, settled, timeout=EXCHANGE)
             pending = await self._interactions.find(InteractionKind.CONNECT, owner, topic)
         if pending is None or pending.phase not in WAITING | {Phase.ANSWERED}:
-            return False
+            return None
         moved = await self._interactions.move(pending, Event.EXPIRE, reason="This flow was withdrawn. Begin again.")
-        if moved is not None and pending.confirming:
-            with suppress(ValetkeyError):  # upkeep tries it again
-                await self._answering.give_up(pending)
-            return True
         handler = known(self._finder, str(pending.about["handler"]), provider)
-        if moved is not None and pending.phase is Phase.ANSWERED and handler is not None and handler.polls:
+        late = pending.phase is Phase.ANSWERED and not pending.confirming
+        if moved is not None and late and handler is not None and handler.polls:
             with suppress(ValetkeyError):  # tokens that were fetched already should not live on at the provider
                 await handler.drop(self._interactions.answer(pending))
-        return moved is not None
+        return None if moved is None else pending
+
+
+def _report(ended: Ended) -> Report:
+    if ended.revoked:
+        return Report(deleted=True, revoked=True)
+    if ended.queued:
+        return Report(
+            deleted=True,
+            queued=True,
+            reason=f"It is gone here; the provider did not confirm its end yet, and is asked again: {ended.reason}",
+        )
+    return Report(deleted=True, reason=f"It is gone here; {ended.reason}")
+
+
+def _both(account: Report, waited: Report) -> Report:
+    """Of an account, and of one that was to take its place: revoked is what is revoked wholly."""
+    reasons = dict.fromkeys(filter(None, (account.reason, waited.reason)))
+    return replace(
+        account,
+        revoked=account.revoked and waited.revoked,
+        queued=account.queued or waited.queued,
+        reason=" ".join(reasons),
+    )

@@ -61,7 +61,8 @@ class ConfirmPages:
         found = await self._checked(request)
         if isinstance(found, Response):
             return found
-        question = question_of(self._interactions.payload(found)[GRANT])
+        held = self._interactions.payload(found)[GRANT]
+        question = question_of(held)
         profile = str(found.about["profile"])
         return page.show(
             "whose.html",
@@ -70,6 +71,7 @@ class ConfirmPages:
             account=page.plain(question.account),
             before=page.plain(question.before),
             replaces=question.replaces,
+            spared=bool(held.get("spared")),
             profile="" if profile == "default" else page.plain(profile),
             action=found.id,
         )
