@@ -17,6 +17,11 @@ async def test_a_token_that_goes_into_the_query_goes_through_via(monkeypatch):
         got = await site.via(await site.ticket("bob"), "/v1/entries?page=2")
         assert got.status_code == 200, got.text
         assert site.api.seen[-1].target == f"/v1/entries?page=2&app_id={SECRET}"
+        assert SECRET not in got.text
+        assert SECRET not in str(got.headers)
+        for query in ("app_id=mine", "APP_ID=mine", "a=1;app_id=mine", "app%5Fid=mine"):
+            refused = await site.via(await site.ticket("bob"), f"/v1/entries?{query}")
+            assert refused.status_code == 400, query
 
 
 async def test_a_header_of_the_providers_own_is_the_credentials_alone(monkeypatch):

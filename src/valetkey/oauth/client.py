@@ -171,9 +171,12 @@ class OAuthClient:
             )
         return True
 
-    async def discard(self, answer: TokenAnswer) -> None:
-        """A token that is not wanted should not live on; where revoking it ends other accounts too, it may."""
-        if self.oauth2.revocation_ends_all:
+    async def discard(self, answer: TokenAnswer, *, spare: bool = True) -> None:
+        """A token that is not wanted should not live on.
+
+        ``spare``: whether it may, where revoking it could end an account that is connected.
+        """
+        if spare and self.oauth2.revocation_ends_all:
             return
         with suppress(ValetkeyError):
             if answer.refresh_token is not None:
@@ -208,7 +211,7 @@ class OAuthClient:
         silent = answer.subject is None and not answer.subject_fault
         if silent or (answer.subject is not None and same_account(known, answer.subject)):
             return answer
-        await self.discard(answer)
+        await self.discard(answer, spare=False)  # the account needs its person in any case
         said = (
             f"its ID token cannot be read: {answer.subject_fault}" if answer.subject_fault else "its ID token says so"
         )

@@ -218,9 +218,11 @@ class ProxyTool:
         for name in placed.headers:
             if name.lower().replace("_", "-") in given:
                 raise InvalidArguments(f"The header {name} is filled by the credential of this call. Leave it out.")
-        asked = {name for name, _ in parse_qsl(self._request.query, keep_blank_values=True)}
+        # Some providers take a semicolon for an ampersand, and names in any case.
+        pairs = parse_qsl(self._request.query.replace(";", "&"), keep_blank_values=True)
+        asked = {name.lower() for name, _ in pairs}
         for name, _ in placed.query:
-            if unquote(name) in asked:
+            if unquote(name).lower() in asked:
                 raise InvalidArguments(f"The parameter {name} is filled by the credential of this call. Leave it out.")
         return placed
 
