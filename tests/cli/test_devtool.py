@@ -265,3 +265,14 @@ def test_the_steps_name_every_file_with_an_address_that_stands_for_another(capsy
             assert files
             for file in files:
                 assert host not in file.read_text("utf-8") or str(file) in steps
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    folder, elsewhere = tmp_path / "valetkey_providers", tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "acme.toml").symlink_to(elsewhere)
+    command = ["devtool", "create-token-auth-template", "acme", "--into", str(tmp_path)]
+    assert main(command) == 2
+    assert main([*command, "--force"]) == 0
+    assert not elsewhere.exists()
+    assert (folder / "acme.toml").is_file()

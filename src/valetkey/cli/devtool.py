@@ -171,13 +171,15 @@ def _refused(fault: str) -> int:
 
 
 def _write(into: Path, files: Mapping[Path, str], steps: list[str], *, force: bool) -> int:
-    there = next((into / file for file in files if (into / file).exists()), None)
+    there = next((path for file in files if (path := into / file).exists() or path.is_symlink()), None)
     if there is not None and not force:
         return _refused(f"{there} is there already: take another name, or write over it with --force.")
     for file, text in files.items():
         path = into / file
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink():
+                path.unlink()  # what it leads to is not ours to write
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             return _refused(f"{path} cannot be written: {error.strerror}.")
