@@ -250,8 +250,7 @@ def _subject(value: object, secrets: list[Secret]) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not 0 < len(text) <= LONGEST_SUBJECT or not text.isprintable():
         return ""
-    shows = Scrubber(secrets).text(text) is not text or any(secret.matches(text) for secret in secrets)
-    return "" if shows else text
+    return "" if _shows(text, secrets) else text
 
 
 def _text(value: object, secrets: list[Secret]) -> str:
@@ -259,9 +258,14 @@ def _text(value: object, secrets: list[Secret]) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     text = " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
-    if not text or Scrubber(secrets).text(text) is not text or any(secret.matches(text) for secret in secrets):
+    if not text or _shows(text, secrets):
         return ""
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _shows(text: str, secrets: list[Secret]) -> bool:
+    """Whether it holds the credential."""
+    return Scrubber(secrets).text(text) is not text or any(secret.matches(text) for secret in secrets)
 
 
 def _secrets(handler: Handler, credential: Credential) -> list[Secret]:

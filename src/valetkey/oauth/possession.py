@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from valetkey.oauth.notes import Notes
 from valetkey.ports.world import Clock, Entropy
-from valetkey.protocol.dpop import key_thumbprint, make_proof
 from valetkey.providers.endpoints import origin_of
 from valetkey.secret import Secret
 
@@ -37,10 +36,14 @@ class Possession:
     @property
     def thumbprint(self) -> str:
         """Of the key (RFC 7638)."""
+        from valetkey.protocol.dpop import key_thumbprint  # noqa: PLC0415 - Pocket loads without it
+
         return key_thumbprint(self.seed)
 
     def headers(self, method: str, url: str) -> Mapping[str, str]:
         """The proof for one request."""
+        from valetkey.protocol.dpop import make_proof  # noqa: PLC0415 - as above
+
         proof = make_proof(
             self.seed,
             method=method,

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from valetkey.protocol.authorize import endpoint_fault
-from valetkey.protocol.jwk import ASYMMETRIC
 
 _ENDPOINTS = {
     "jwks_uri": "jwks_url",
@@ -80,6 +79,8 @@ def read_metadata(members: Mapping[str, Any], *, issuer: str, operator: bool) ->
     Raises:
         ValueError: it speaks for another issuer, or names an endpoint that cannot be one; the text says why.
     """
+    from valetkey.protocol.jwk import ASYMMETRIC  # noqa: PLC0415 - Pocket loads without it
+
     if members.get("issuer") != issuer:
         raise ValueError("it names another issuer than the one that was asked")
     urls = {}

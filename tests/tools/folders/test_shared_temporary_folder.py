@@ -11,6 +11,8 @@ from valetkey.model.tool_sources import parse_source
 from valetkey.settings.pocket import Config
 from valetkey.wiring.folder_tools import FolderTools, open_folder_tools
 
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a folder of another account's is made: needs root")
+
 
 @pytest.fixture
 def parts(home) -> FolderTools:
